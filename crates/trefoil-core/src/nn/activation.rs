@@ -1,0 +1,31 @@
+//! Activations by the names that `config.json` files use.
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+/// An element-wise nonlinearity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// Exact GELU, `x Phi(x)`.
+    Gelu,
+    /// GELU with the tanh approximation of GPT-2.
+    #[serde(rename = "gelu_new")]
+    GeluTanh,
+    /// CLIP's `x sigmoid(1.702 x)`.
+    QuickGelu,
+    /// `x sigmoid(x)`.
+    Silu,
+}
+
+impl Activation {
+    /// Applies it to every element.
+    pub fn apply<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Gelu => trefoil_kernels::gelu(x),
+            Self::GeluTanh => trefoil_kernels::gelu_tanh(x),
+            Self::QuickGelu => trefoil_kernels::quick_gelu(x),
+            Self::Silu => trefoil_kernels::silu(x),
+        }
+    }
+}

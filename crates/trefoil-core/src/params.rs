@@ -1,0 +1,133 @@
+//! Parameters by name: the path of a field inside a module, joined by dots, is its checkpoint key.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{DType, Gradients, Tensor, TensorData};
+
+use crate::error::{Error, Result};
+
+/// All float parameters in the order of declaration, as f32.
+pub fn export<M: Module>(module: &M) -> Vec<(String, TensorData)> {
+    struct Visitor {
+        path: Vec<String>,
+        out: Vec<(String, TensorData)>,
+    }
+    impl ModuleVisitor for Visitor {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.push(name.to_string());
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let data = param.val().into_data().convert_dtype(DType::F32);
+            self.out.push((self.path.join("."), data));
+        }
+    }
+    let mut visitor = Visitor { path: Vec::new(), out: Vec::new() };
+    module.visit(&mut visitor);
+    visitor.out
+}
+
+/// Names and shapes of all float parameters in the order of declaration.
+pub fn shapes<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
+    struct Visitor {
+        path: Vec<String>,
+        out: Vec<(String, Vec<usize>)>,
+    }
+    impl ModuleVisitor for Visitor {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.push(name.to_string());
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.out.push((self.path.join("."), param.lazy_shape().to_vec()));
+        }
+    }
+    let mut visitor = Visitor { path: Vec::new(), out: Vec::new() };
+    module.visit(&mut visitor);
+    visitor.out
+}
+
+/// The gradient of every parameter in the order of declaration, as f32; zeros where none flowed.
+pub fn gradients<M: Module>(module: &M, grads: &Gradients) -> Vec<(String, TensorData)> {
+    struct Visitor<'a> {
+        path: Vec<String>,
+        grads: &'a Gradients,
+        out: Vec<(String, TensorData)>,
+    }
+    impl ModuleVisitor for Visitor<'_> {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.push(name.to_string());
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let value = param.val();
+            let data = match value.grad(self.grads) {
+                Some(grad) => grad.into_data().convert_dtype(DType::F32),
+                None => TensorData::zeros::<f32, _>(value.dims()),
+            };
+            self.out.push((self.path.join("."), data));
+        }
+    }
+    let mut visitor = Visitor { path: Vec::new(), grads, out: Vec::new() };
+    module.visit(&mut visitor);
+    visitor.out
+}
+
+/// Replaces every float parameter by what `source` returns for its name and shape.
+///
+/// Parameters stay on their device and keep their identity and whether they ask for a gradient.
+///
+/// # Errors
+/// The first error of `source`, or [`Error::Config`] when it returns another shape.
+pub fn import<M: Module>(
+    module: M,
+    source: &mut dyn FnMut(&str, &[usize]) -> Result<TensorData>,
+) -> Result<M> {
+    struct Mapper<'a> {
+        path: Vec<String>,
+        source: &'a mut dyn FnMut(&str, &[usize]) -> Result<TensorData>,
+        error: Option<Error>,
+    }
+    impl ModuleMapper for Mapper<'_> {
+        fn enter_module(&mut self, name: &str, _: &str) {
+            self.path.push(name.to_string());
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+        }
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            if self.error.is_some() {
+                return param;
+            }
+            let name = self.path.join(".");
+            let shape = param.lazy_shape().to_vec();
+            match (self.source)(&name, &shape) {
+                Ok(data) if data.shape().to_vec() == shape => param.map(|old| {
+                    let device = old.device();
+                    let tracked = old.is_require_grad();
+                    Tensor::from_data(data, &device).set_require_grad(tracked)
+                }),
+                Ok(data) => {
+                    let reason = format!("expected shape {shape:?}, found {:?}", data.shape().to_vec());
+                    self.error = Some(Error::config(name, reason));
+                    param
+                }
+                Err(error) => {
+                    self.error = Some(error);
+                    param
+                }
+            }
+        }
+    }
+    let mut mapper = Mapper { path: Vec::new(), source, error: None };
+    let module = module.map(&mut mapper);
+    match mapper.error {
+        Some(error) => Err(error),
+        None => Ok(module),
+    }
+}

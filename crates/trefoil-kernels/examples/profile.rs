@@ -1,0 +1,171 @@
+//! Median times of the kernels and of the framework's own operations.
+//!
+//! Run with `cargo run --release -p trefoil-kernels --example profile`.
+
+use std::time::Instant;
+
+use burn::tensor::ops::AttentionModuleOptions;
+use burn::tensor::{Device, Distribution, Tensor, activation, module};
+use trefoil_kernels::{
+    AdamWStep, AttentionMask, GroupNormOptions, NormActivation, PackedAttention, add_layer_norm,
+    attention, gelu, gelu_tanh, group_norm, layer_norm, packed_attention, quick_gelu, silu,
+    softmax,
+};
+
+#[global_allocator]
+static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const RUNS: usize = 9;
+
+fn median(mut run: impl FnMut()) -> f64 {
+    run();
+    let mut times: Vec<f64> = (0..RUNS)
+        .map(|_| {
+            let start = Instant::now();
+            run();
+            start.elapsed().as_secs_f64() * 1e3
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[RUNS / 2]
+}
+
+/// Forward and forward + backward in milliseconds.
+fn measure<const D: usize, const E: usize>(
+    inputs: &[Tensor<D>],
+    f: &dyn Fn(&[Tensor<D>]) -> Tensor<E>,
+) -> [f64; 2] {
+    let forward = median(|| drop(f(inputs)));
+    let device = Device::flex().autodiff();
+    let tracked: Vec<Tensor<D>> = inputs
+        .iter()
+        .map(|x| Tensor::from_data(x.clone().into_data(), &device).require_grad())
+        .collect();
+    [forward, median(|| drop(f(&tracked).sum().backward()))]
+}
+
+fn row<const D: usize, const E: usize>(
+    name: &str,
+    inputs: &[Tensor<D>],
+    framework: &dyn Fn(&[Tensor<D>]) -> Tensor<E>,
+    kernel: &dyn Fn(&[Tensor<D>]) -> Tensor<E>,
+) {
+    let [old, old_both] = measure(inputs, framework);
+    let [new, new_both] = measure(inputs, kernel);
+    println!(
+        "| {name} | {old:.2} | {new:.2} | {:.1} | {old_both:.2} | {new_both:.2} | {:.1} |",
+        old / new,
+        old_both / new_both
+    );
+}
+
+fn normal<const D: usize>(shape: [usize; D]) -> Tensor<D> {
+    Tensor::random(shape, Distribution::Normal(0.0, 1.0), &Device::flex())
+}
+
+fn rows_of(shape: [usize; 2]) {
+    let [_, width] = shape;
+    let x = [normal(shape)];
+    let two = [normal(shape), normal(shape)];
+    let on =
+        |x: &Tensor<2>| (Tensor::ones([width], &x.device()), Tensor::zeros([width], &x.device()));
+    let name = |function: &str| format!("{function} {shape:?}");
+    row(&name("gelu"), &x, &|x| activation::gelu(x[0].clone()), &|x| gelu(x[0].clone()));
+    row(&name("gelu_tanh"), &x, &|x| activation::gelu_approximate(x[0].clone()), &|x| {
+        gelu_tanh(x[0].clone())
+    });
+    let quick = |x: &[Tensor<2>]| x[0].clone() * activation::sigmoid(x[0].clone() * 1.702);
+    row(&name("quick_gelu"), &x, &quick, &|x| quick_gelu(x[0].clone()));
+    row(&name("silu"), &x, &|x| activation::silu(x[0].clone()), &|x| silu(x[0].clone()));
+    row(&name("softmax"), &x, &|x| activation::softmax(x[0].clone(), 1), &|x| {
+        softmax(x[0].clone())
+    });
+    let framework = |x: Tensor<2>| {
+        let (weight, bias) = on(&x);
+        module::layer_norm(x, weight, Some(bias), 1e-5)
+    };
+    row(&name("layer_norm"), &x, &|x| framework(x[0].clone()), &|x| {
+        let (weight, bias) = on(&x[0]);
+        layer_norm(x[0].clone(), weight, bias, 1e-5)
+    });
+    row(&name("add_layer_norm"), &two, &|x| framework(x[0].clone() + x[1].clone()), &|x| {
+        let (weight, bias) = on(&x[0]);
+        add_layer_norm(x[0].clone(), x[1].clone(), weight, bias, 1e-5)
+    });
+}
+
+fn group_norms() {
+    let shape = [16, 128, 32, 32];
+    let options = GroupNormOptions { groups: 32, epsilon: 1e-5, activation: NormActivation::Silu };
+    let parameters = |x: &Tensor<4>| {
+        (Tensor::<1>::ones([shape[1]], &x.device()), Tensor::<1>::zeros([shape[1]], &x.device()))
+    };
+    let framework = |x: &[Tensor<4>]| {
+        let (weight, bias) = parameters(&x[0]);
+        let [b, c, h, w] = shape;
+        let x = x[0].clone().reshape([b, 32, c / 32 * h * w]);
+        let centred = x.clone() - x.mean_dim(2);
+        let variance = (centred.clone() * centred.clone()).mean_dim(2);
+        let y = (centred / (variance + 1e-5).sqrt()).reshape(shape);
+        let y = y * weight.reshape([1, c, 1, 1]) + bias.reshape([1, c, 1, 1]);
+        activation::silu(y)
+    };
+    row(&format!("group_norm + silu {shape:?}"), &[normal(shape)], &framework, &|x| {
+        let (weight, bias) = parameters(&x[0]);
+        group_norm(x[0].clone(), weight, bias, options)
+    });
+}
+
+fn attentions([b, h, l, d]: [usize; 4]) {
+    let framework =
+        |q, k, v| module::attention(q, k, v, None, None, AttentionModuleOptions::default());
+    let qkv = [normal([b, h, l, d]), normal([b, h, l, d]), normal([b, h, l, d])];
+    row(
+        &format!("attention {:?}", [b, h, l, d]),
+        &qkv,
+        &|x| framework(x[0].clone(), x[1].clone(), x[2].clone()),
+        &|x| attention(x[0].clone(), x[1].clone(), x[2].clone(), AttentionMask::Full),
+    );
+    let options = PackedAttention { heads: h, mask: AttentionMask::Full };
+    row(
+        &format!("packed_attention {:?}", [b, l, 3 * h * d]),
+        &[normal([b, l, 3 * h * d])],
+        &|x| {
+            let [q, k, v] = [0, 1, 2].map(|i| {
+                let part = x[0].clone().narrow(2, i * h * d, h * d);
+                part.reshape([b, l, h, d]).swap_dims(1, 2)
+            });
+            framework(q, k, v).swap_dims(1, 2).reshape([b, l, h * d])
+        },
+        &|x| packed_attention(x[0].clone(), options),
+    );
+}
+
+fn optimizer(count: usize) {
+    let step = AdamWStep {
+        lr: 1e-3,
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.01,
+        bias_correction1: 0.1,
+        bias_correction2: 0.001,
+        grad_scale: 1.0,
+        ema_decay: Some(0.999),
+    };
+    let (mut param, grad) = (vec![1.0; count], vec![0.1; count]);
+    let (mut m, mut v, mut ema) = (vec![0.0; count], vec![0.0; count], vec![1.0; count]);
+    let time = median(|| step.apply(&mut param, &grad, &mut m, &mut v, Some(&mut ema)));
+    println!("\nAdamW with average, {count} parameters: {time:.2} ms");
+}
+
+fn main() {
+    println!("| ms, framework and kernel | forward | | gain | forward + backward | | gain |");
+    println!("|---|---|---|---|---|---|---|");
+    rows_of([2208, 1536]);
+    rows_of([32 * 82, 1024]);
+    group_norms();
+    attentions([32, 4, 82, 64]);
+    attentions([2, 24, 1104, 64]);
+    optimizer(10_000_000);
+}

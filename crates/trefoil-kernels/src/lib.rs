@@ -1,0 +1,48 @@
+//! CPU kernels of Trefoil: the operations that decide how long a training step takes, each in one
+//! pass over memory, vectorised, on all threads, and with its own backward pass.
+//!
+//! Every function takes Burn tensors and can be used inside any model. Tensors in f32 on the Flex
+//! device, with or without gradients, go through the kernels of this crate; every other device and
+//! precision goes through the framework's own operations. Results do not depend on the number of
+//! threads: work is cut by shape alone, and partial sums are added in a fixed order.
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use trefoil_kernels::{gelu, layer_norm};
+//!
+//! let device = Device::flex();
+//! let x = Tensor::<2>::from_data([[1.0_f32, 2.0, 3.0]], &device);
+//! let normalised = layer_norm(x, Tensor::ones([3], &device), Tensor::zeros([3], &device), 1e-5);
+//! let activated = gelu(normalised).into_data().try_into_vec::<f32>().unwrap();
+//! assert!((activated[2] - 1.0896).abs() < 1e-3);
+//! ```
+//!
+//! | function | computes |
+//! |---|---|
+//! | [`gelu`], [`gelu_tanh`], [`quick_gelu`], [`silu`] | activations |
+//! | [`layer_norm()`], [`add_layer_norm`] | layer normalisation, of a sum too |
+//! | [`group_norm()`], [`group_norm_silu`] | group normalisation, with SiLU too |
+//! | [`softmax()`] | softmax over the last axis |
+//! | [`attention()`], [`packed_attention`] | attention of separate or packed heads |
+//! | [`AdamWStep::apply`] | optimiser and weight average on slices |
+
+mod activation;
+mod attention;
+mod attention_flex;
+mod autodiff;
+mod buffer;
+mod extension;
+mod group_norm;
+mod layer_norm;
+mod matrix;
+mod optimizer;
+mod simd;
+mod softmax;
+
+pub use activation::{Activation, gelu, gelu_tanh, quick_gelu, silu};
+pub use attention::{AttentionMask, PackedAttention, attention, packed_attention};
+pub use extension::{Gradients3, Kernels};
+pub use group_norm::{GroupNormOptions, NormActivation, group_norm, group_norm_silu};
+pub use layer_norm::{add_layer_norm, layer_norm};
+pub use optimizer::AdamWStep;
+pub use softmax::softmax;

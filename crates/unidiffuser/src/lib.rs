@@ -1,0 +1,20 @@
+//! UniDiffuser: one transformer that fits every distribution of pictures and text.
+//!
+//! Bao et al., *One Transformer Fits All Distributions in Multi-Modal Diffusion at Scale*, ICML 2023,
+//! <https://arxiv.org/abs/2303.06555>. A picture is a pair of an autoencoder latent `z` and a CLIP
+//! embedding `c`; a text is a code `y`. One network predicts the noise of all three at two independent
+//! noise levels, and the choice of the levels chooses the distribution (see [`mode`]).
+//!
+//! ```text
+//! prompt ─► tokenizer ─► clip::text ─► caption (encode) ─► y ┐
+//!                                                             ├─► uvit + solver ─► y ─► caption (decode) ─► words
+//! picture ─► preprocess ─► autoencoder, clip::vision ─► z, c ┘                  └► z ─► autoencoder ─► picture
+//! ```
+
+pub mod autoencoder;
+pub mod caption;
+pub mod clip;
+pub mod keys;
+pub mod preprocess;
+pub mod tokenizer;
+pub mod uvit;
