@@ -166,11 +166,10 @@ fn compare(path: &str, before: &Value, now: &Value, out: &mut Vec<String>) {
     }
 }
 
-/// Moves the tensors of a file into the optimiser, all or an error.
+/// Moves the tensors of a file into the optimiser, which is of no use after an error.
 fn fill(optimizer: &mut Optimizer, mut contents: Contents, path: &Path) -> Result<()> {
-    let mut restored = optimizer.clone();
     let mut missing = Vec::new();
-    for parameter in &mut restored.parameters {
+    for parameter in &mut optimizer.parameters {
         let mut take = |prefix: &str, into: &mut Vec<f32>| {
             let name = format!("{prefix}.{}", parameter.name);
             match contents.tensors.remove(&name) {
@@ -203,6 +202,5 @@ fn fill(optimizer: &mut Optimizer, mut contents: Contents, path: &Path) -> Resul
         unexpected.sort();
         return Err(CoreError::UnexpectedTensors { path: path.into(), unexpected }.into());
     }
-    *optimizer = restored;
     Ok(())
 }

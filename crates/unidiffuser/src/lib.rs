@@ -14,6 +14,7 @@
 pub mod autoencoder;
 pub mod caption;
 pub mod clip;
+pub mod folder;
 pub mod keys;
 pub mod preprocess;
 pub mod tokenizer;

@@ -7,7 +7,6 @@
 mod bpe;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -116,8 +115,7 @@ impl Tokenizer {
         let mut words = BTreeMap::new();
         for chunk in captions.chunks(CHUNK) {
             let texts: Vec<&str> = chunk.iter().map(String::as_str).collect();
-            let encodings =
-                self.inner.encode_batch_fast(texts, false).map_err(|e| self.fail(&e))?;
+            let encodings = self.inner.encode_batch(texts, false).map_err(|e| self.fail(&e))?;
             for encoding in encodings {
                 let symbols = encoding.get_ids().iter().zip(encoding.get_word_ids());
                 let symbols: Vec<(u32, Option<u32>)> =
@@ -316,7 +314,7 @@ impl Tokenizer {
         let mut config = specials;
         config.insert("model_max_length".into(), json!(context_length));
         config.insert("errors".into(), json!("replace"));
-        config.insert("clean_up_tokenization_spaces".into(), json!(true));
+        config.insert("clean_up_tokenization_spaces".into(), json!(false));
         let class = match self.flavour {
             Flavour::Clip => "CLIPTokenizer",
             Flavour::Gpt2 => "GPT2Tokenizer",
@@ -417,6 +415,8 @@ mod tests {
         let [a, b] = [(); 2].map(|()| Tokenizer::train_clip(&captions(), 540).unwrap());
         assert_eq!(a.inner.to_string(false).unwrap(), b.inner.to_string(false).unwrap());
         assert!((515..=540).contains(&a.vocab_size()), "{}", a.vocab_size());
+        let words = a.encode("the cat", 16).unwrap().ids;
+        assert_eq!(words.iter().position(|&id| id == a.eos()), Some(3), "{words:?}");
         assert_eq!((a.bos() + 1, a.eos() as usize + 1), (a.eos(), a.vocab_size()));
         assert!(Tokenizer::train_clip(&captions(), 513).is_err());
         let gpt2 = Tokenizer::train_gpt2(&captions(), 270).unwrap();

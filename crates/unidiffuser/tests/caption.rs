@@ -142,8 +142,8 @@ fn gradients_equal_finite_differences() {
         ("transformer.transformer.h.0.attn.c_attn.weight", 45),
         ("transformer.transformer.h.1.mlp.c_proj.weight", 33),
     ] {
-        let gradient = gradients.iter().find(|(n, _)| n == name).unwrap().1.iter::<f32>();
-        let gradient = gradient.skip(index).next().unwrap();
+        let mut gradient = gradients.iter().find(|(n, _)| n == name).unwrap().1.iter::<f32>();
+        let gradient = gradient.nth(index).unwrap();
         let nudged = |by: f32| {
             let exported: Vec<(String, TensorData)> = params::export(&model);
             let model = params::import(model.clone(), &mut |n, _| {

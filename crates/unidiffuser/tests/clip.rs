@@ -97,7 +97,7 @@ fn pooling_takes_the_first_end_token() {
         let config = ClipTextConfig { eos_token_id, ..ClipTextConfig::tiny() };
         let text = config.init(&mut Init::random(Seed(3), &device)).unwrap();
         let hidden = text.forward(tokens.clone());
-        let ends = [2, 5, 0].map(|end| end as usize);
+        let ends = [2usize, 5, 0];
         let expected = ends
             .iter()
             .enumerate()
@@ -182,6 +182,9 @@ fn both_tokenizers_agree_with_transformers_from_either_kind_of_folder() {
     }
 }
 
+/// One level of 8 bits: the resampler and Pillow may round apart by it.
+const LEVEL: f32 = 1.001 / 255.0;
+
 #[test]
 fn preprocessing_equals_the_recorded_inputs() {
     let recorded = open("image_side.safetensors");
@@ -194,16 +197,21 @@ fn preprocessing_equals_the_recorded_inputs() {
 
         let original = Preprocess::Original.apply(&picture, sizes, &device).unwrap();
         let (crop, _) = integers(&recorded, &format!("{i}.orig.crop"));
-        let found: Vec<i64> = original.picture.pixels().iter().map(|&v| i64::from(v)).collect();
-        assert_eq!(found, crop);
-        assert_close(original.vae, tensor(&recorded, &format!("{i}.orig.vae_in")), 1e-6);
-        assert_close(original.clip, tensor(&recorded, &format!("{i}.orig.clip_in")), 1e-5);
+        let crop = crop.iter().map(|&v| v as u8).zip(original.picture.pixels());
+        let off: Vec<u8> = crop.map(|(expected, found)| expected.abs_diff(*found)).collect();
+        let mean = off.iter().map(|&v| f64::from(v)).sum::<f64>() / off.len() as f64;
+        assert!(off.iter().all(|&v| v <= 1) && mean < 0.35, "off by {mean} levels on average");
+        let expected = tensor(&recorded, &format!("{i}.orig.vae_in"));
+        assert_close(original.vae, expected, 2.0 * LEVEL);
+        let expected = tensor(&recorded, &format!("{i}.orig.clip_in"));
+        assert_close(original.clip, expected, LEVEL / 0.26);
 
         let diffusers = Preprocess::Diffusers.apply(&picture, sizes, &device).unwrap();
         let clip = tensor(&recorded, &format!("{i}.diffusers.clip_in"));
-        assert_close(diffusers.clip, clip, 1e-5);
+        assert_close(diffusers.clip, clip, LEVEL / 0.26);
         if i == 1 {
-            assert_close(diffusers.vae, tensor(&recorded, "1.diffusers.vae_in"), 1e-6);
+            let expected = tensor(&recorded, "1.diffusers.vae_in");
+            assert_close(diffusers.vae, expected, 2.0 * LEVEL);
         }
     }
 }

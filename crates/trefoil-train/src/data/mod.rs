@@ -9,6 +9,7 @@ mod folder;
 mod openmoji;
 mod openmoji_captions;
 mod openmoji_split;
+mod openmoji_write;
 mod paths;
 mod problems;
 mod webdataset;

@@ -6,30 +6,13 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::Deserialize;
 use trefoil_core::image::Filter;
-use trefoil_core::{Error as CoreError, Picture, Seed, fs, png};
+use trefoil_core::{Error as CoreError, Picture, Seed, png};
 
 use super::openmoji_captions::Description;
 use super::openmoji_split::{Candidate, hold_out};
+use super::openmoji_write::{check_target, write};
 use super::{Problems, Reason, archive};
 use crate::error::{Error, Result};
-
-const README: &str = "\
-# OpenMoji pictures with captions
-
-Pictures: [OpenMoji](https://openmoji.org/), the open-source emoji and icon project, designed at HfG
-Schwaebisch Gmuend. License: [CC BY-SA 4.0](https://creativecommons.org/licenses/by-sa/4.0/), text in
-`LICENSE.txt`. Changes: transparent pixels were laid over a background colour, pictures may have been resized,
-and captions were made from the annotations, tags and groups of the OpenMoji catalogue.
-
-`metadata.jsonl` has one line per picture: `file_name`, `text` (a list of captions), `hexcode`, `group`,
-`subgroup` and `split` (`train` or `held-out`). A held-out picture shows a motif and a skin tone that both occur in
-`train`, but not together.
-";
-
-const LICENSE: &str = "\
-OpenMoji pictures by the OpenMoji project (https://openmoji.org/),
-license CC BY-SA 4.0: https://creativecommons.org/licenses/by-sa/4.0/
-";
 
 /// What happens when the target folder is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -86,10 +69,10 @@ pub struct Summary {
 
 /// An entry of `openmoji.json`; other fields are ignored.
 #[derive(Debug, Clone, Deserialize)]
-struct Entry {
-    hexcode: String,
-    group: String,
-    subgroups: String,
+pub(super) struct Entry {
+    pub(super) hexcode: String,
+    pub(super) group: String,
+    pub(super) subgroups: String,
     annotation: String,
     tags: String,
     openmoji_tags: String,
@@ -107,10 +90,10 @@ impl Entry {
 }
 
 /// A picture that is ready to be written.
-struct Prepared {
-    entry: Entry,
-    captions: Vec<String>,
-    png: Vec<u8>,
+pub(super) struct Prepared {
+    pub(super) entry: Entry,
+    pub(super) captions: Vec<String>,
+    pub(super) png: Vec<u8>,
     pixels: u64,
 }
 
@@ -142,8 +125,7 @@ pub fn convert_openmoji(archive: &Path, out: &Path, options: &OpenMojiOptions) -
         })
         .collect();
     let held_out = hold_out(&candidates, options.holdout, options.seed);
-    let license = license.map_or_else(|| LICENSE.to_string(), |text| format!("{LICENSE}\n{text}"));
-    write(out, &prepared, &held_out, &license)?;
+    write(out, &prepared, &held_out, license.as_deref())?;
     let count = held_out.iter().filter(|h| **h).count();
     let identical = identical(&prepared);
     Ok(Summary { train: prepared.len() - count, held_out: count, problems, identical })
@@ -160,7 +142,7 @@ fn read(path: &Path) -> Result<Contents> {
     let file_name = |name: &str| name.rsplit('/').next().unwrap_or_default().to_string();
     let wanted = |name: &str| {
         let name = file_name(name);
-        name == "openmoji.json" || name == "LICENSE.txt" || name.ends_with(".png")
+        name == "openmoji.json" || name == "LICENSE.txt" || name.strip_suffix(".png").is_some()
     };
     archive::for_each(path, wanted, |name, bytes| {
         let name = file_name(&name);
@@ -276,54 +258,4 @@ fn identical(prepared: &[Prepared]) -> Vec<Vec<String>> {
     let mut groups: Vec<_> = groups.into_values().filter(|group| group.len() > 1).collect();
     groups.sort();
     groups
-}
-
-fn check_target(out: &Path, existing: Existing) -> Result<()> {
-    let empty = match std::fs::read_dir(out) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => true,
-        Err(source) => return Err(CoreError::Read { path: out.into(), source }.into()),
-    };
-    let ours = existing == Existing::Replace && out.join("metadata.jsonl").is_file();
-    if empty || ours { Ok(()) } else { Err(Error::NotEmpty { path: out.into() }) }
-}
-
-/// Writes everything to a folder beside the target and renames it into place.
-fn write(out: &Path, prepared: &[Prepared], held_out: &[bool], license: &str) -> Result<()> {
-    let parent = match out.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(parent)?;
-    let fail = |source| CoreError::Write { path: out.into(), source };
-    let work = tempfile::Builder::new().prefix(".trefoil-").tempdir_in(parent).map_err(fail)?;
-    let new = work.path().join("new");
-    fs::create_dir_all(&new.join("images"))?;
-    prepared.par_iter().try_for_each(|p| {
-        std::fs::write(new.join(format!("images/{}.png", p.entry.hexcode)), &p.png).map_err(fail)
-    })?;
-    let mut lines = String::new();
-    for (p, held_out) in prepared.iter().zip(held_out) {
-        let row = serde_json::json!({
-            "file_name": format!("images/{}.png", p.entry.hexcode),
-            "text": p.captions,
-            "hexcode": p.entry.hexcode,
-            "group": p.entry.group,
-            "subgroup": p.entry.subgroups,
-            "split": if *held_out { "held-out" } else { "train" },
-        });
-        lines.push_str(&row.to_string());
-        lines.push('\n');
-    }
-    for (name, text) in
-        [("metadata.jsonl", &*lines), ("README.md", README), ("LICENSE.txt", license)]
-    {
-        fs::write_atomic(&new.join(name), |file| file.write_all(text.as_bytes()))?;
-    }
-    // The old folder leaves with the temporary one, but only after the new one is complete.
-    if out.exists() {
-        std::fs::rename(out, work.path().join("old")).map_err(fail)?;
-    }
-    std::fs::rename(&new, out).map_err(fail)?;
-    Ok(())
 }

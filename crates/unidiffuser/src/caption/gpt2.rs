@@ -13,7 +13,7 @@ use super::CaptionDecoderConfig;
 
 /// The network without its head.
 #[derive(Module, Debug)]
-pub struct Gpt2 {
+pub(super) struct Gpt2 {
     wte: Embedding,
     wpe: Embedding,
     h: Vec<Gpt2Block>,
@@ -161,7 +161,7 @@ impl Gpt2 {
 
 /// One pre-norm block.
 #[derive(Module, Debug)]
-pub struct Gpt2Block {
+struct Gpt2Block {
     ln_1: LayerNorm,
     attn: Gpt2Attention,
     ln_2: LayerNorm,
@@ -197,7 +197,7 @@ impl Gpt2Block {
 
 /// Multi-head attention over one packed projection.
 #[derive(Module, Debug)]
-pub struct Gpt2Attention {
+struct Gpt2Attention {
     c_attn: Conv1d,
     c_proj: Conv1d,
     heads: usize,
@@ -262,7 +262,7 @@ impl Gpt2Attention {
 
 /// The two-layer perceptron of a block.
 #[derive(Module, Debug)]
-pub struct Gpt2Mlp {
+struct Gpt2Mlp {
     c_fc: Conv1d,
     c_proj: Conv1d,
     #[module(skip)]
@@ -291,7 +291,7 @@ fn residual_std(config: &CaptionDecoderConfig) -> f64 {
 
 /// A linear layer that stores its weight as `[in, out]`, as GPT-2's checkpoints do.
 #[derive(Module, Debug)]
-pub struct Conv1d {
+struct Conv1d {
     weight: Param<Tensor<2>>,
     bias: Param<Tensor<1>>,
 }

@@ -19,13 +19,13 @@ use trefoil_core::nn::{Init, Linear};
 use trefoil_core::weights::{WeightFile, load_strict};
 use trefoil_core::{Error, Result};
 
+use self::gpt2::Gpt2;
+
 pub use self::beam::Beam;
 pub use self::config::{BeamOptions, CaptionDecoderConfig};
-pub use self::gpt2::{Conv1d, Gpt2, Gpt2Block};
 
-/// Tensors of published files that the network does not have: the head, which is tied to the token
-/// table, and the causal-mask buffers of old versions.
-const IGNORED: [&str; 1] = ["transformer.lm_head.weight"];
+/// The output head of published files, which is tied to the token table.
+const TIED_HEAD: &str = "transformer.lm_head.weight";
 
 /// Encodes text into the space in which UniDiffuser diffuses, and writes captions from it.
 #[derive(Module, Debug)]
@@ -38,7 +38,7 @@ pub struct CaptionDecoder {
 
 /// GPT-2 below the name that the checkpoints give it; the output head is the token table.
 #[derive(Module, Debug)]
-pub struct LanguageModel {
+struct LanguageModel {
     transformer: Gpt2,
 }
 
@@ -112,7 +112,7 @@ impl CaptionDecoder {
             })
             .collect();
         let ignored: Vec<&str> =
-            IGNORED.into_iter().chain(buffers.iter().map(String::as_str)).collect();
+            [TIED_HEAD].into_iter().chain(buffers.iter().map(String::as_str)).collect();
         load_strict(self, file, &ignored)
     }
 
@@ -203,7 +203,7 @@ impl CaptionDecoder {
         options: &BeamOptions,
     ) -> Result<Vec<Vec<u32>>> {
         let best =
-            |beams: Vec<Beam>| beams.into_iter().next().map(|b| b.tokens).unwrap_or_default();
+            |beams: Vec<Beam>| beams.into_iter().next().map_or_else(Vec::new, |beam| beam.tokens);
         Ok(self.beam_search(code, eos, options)?.into_iter().map(best).collect())
     }
 

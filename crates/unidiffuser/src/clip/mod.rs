@@ -25,8 +25,8 @@ use trefoil_core::nn::{
 
 pub use self::config::{ClipTextConfig, ClipVisionConfig, TextProjection};
 pub(crate) use self::config::{check_positive, from_known_fields};
-pub use self::text::{ClipText, TextTransformer};
-pub use self::vision::{ClipVision, VisionTransformer};
+pub use self::text::ClipText;
+pub use self::vision::ClipVision;
 
 /// Sizes that the two towers share.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +41,7 @@ struct EncoderShape {
 
 /// The stack of blocks.
 #[derive(Module, Debug)]
-pub struct Encoder {
+struct Encoder {
     layers: Vec<EncoderLayer>,
 }
 
@@ -60,7 +60,7 @@ impl Encoder {
 
 /// One pre-norm block.
 #[derive(Module, Debug)]
-pub struct EncoderLayer {
+struct EncoderLayer {
     self_attn: SelfAttention,
     layer_norm1: LayerNorm,
     mlp: Mlp,
@@ -85,7 +85,7 @@ impl EncoderLayer {
 
 /// Multi-head self-attention with separate projections, as the checkpoints store it.
 #[derive(Module, Debug)]
-pub struct SelfAttention {
+struct SelfAttention {
     k_proj: Linear,
     v_proj: Linear,
     q_proj: Linear,
@@ -119,7 +119,7 @@ impl SelfAttention {
 
 /// The two-layer perceptron of a block.
 #[derive(Module, Debug)]
-pub struct Mlp {
+struct Mlp {
     fc1: Linear,
     fc2: Linear,
     #[module(skip)]

@@ -34,7 +34,7 @@ pub struct ClipText {
 
 /// Embeddings, blocks and final norm.
 #[derive(Module, Debug)]
-pub struct TextTransformer {
+struct TextTransformer {
     embeddings: TextEmbeddings,
     encoder: Encoder,
     final_layer_norm: LayerNorm,
@@ -42,7 +42,7 @@ pub struct TextTransformer {
 
 /// Token and position tables.
 #[derive(Module, Debug)]
-pub struct TextEmbeddings {
+struct TextEmbeddings {
     token_embedding: Embedding,
     position_embedding: Embedding,
 }

@@ -30,7 +30,7 @@ pub struct ClipVision {
 
 /// Embeddings, blocks and the norms around them.
 #[derive(Module, Debug)]
-pub struct VisionTransformer {
+struct VisionTransformer {
     embeddings: VisionEmbeddings,
     // The published checkpoints spell it so.
     pre_layrnorm: LayerNorm,
@@ -40,7 +40,7 @@ pub struct VisionTransformer {
 
 /// Class token, patches and positions.
 #[derive(Module, Debug)]
-pub struct VisionEmbeddings {
+struct VisionEmbeddings {
     class_embedding: Param<Tensor<1>>,
     patch_embedding: Conv2d,
     position_embedding: Embedding,
