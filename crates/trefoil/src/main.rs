@@ -1,1 +1,85 @@
-fn main() {}
+//! `trefoil`: draw, caption, inspect and train from the command line.
+//!
+//! Standard output carries data that can be piped, standard error everything else. Exit codes: 0 success, 1 a
+//! negative answer, 2 an error, 130 interrupted.
+
+mod args;
+mod commands;
+mod hints;
+mod interrupt;
+mod model;
+mod output;
+mod record;
+mod results;
+mod safetensors;
+mod session;
+mod target;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use mimalloc::MiMalloc;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Cli, TalkArgs};
+use crate::output::Talk;
+
+// A step of a network allocates and frees the same large buffers again and again; the system's allocator
+// returns them to the kernel each time.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// How a command ended when nothing went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It did what was asked.
+    Yes,
+    /// It did, and the answer is no: nothing found, a check that failed.
+    No,
+    /// The user stopped it.
+    Interrupted,
+}
+
+impl From<Answer> for ExitCode {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Yes => Self::SUCCESS,
+            Answer::No => Self::from(1),
+            Answer::Interrupted => Self::from(interrupt::EXIT_CODE),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(&cli.talk);
+    match cli.command.run(Talk::new(&cli.talk)) {
+        Ok(answer) => answer.into(),
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&error, hints::hint(&error).as_deref());
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Log lines go to standard error; `RUST_LOG` decides which, else `-v` and `-q`.
+fn start_log(talk: &TalkArgs) {
+    let level = match (talk.quiet, talk.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn",
+        (false, 1) => "info",
+        (false, _) => "debug",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let colour = std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colour)
+        .with_target(false)
+        .without_time()
+        .init();
+}

@@ -14,8 +14,13 @@
 pub mod autoencoder;
 pub mod caption;
 pub mod clip;
+pub mod evaluate;
 pub mod folder;
 pub mod keys;
+pub mod mode;
+pub mod model;
+pub mod pipeline;
 pub mod preprocess;
 pub mod tokenizer;
+pub mod train;
 pub mod uvit;

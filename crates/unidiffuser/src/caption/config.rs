@@ -165,7 +165,7 @@ impl BeamOptions {
 
     /// # Errors
     /// [`Error::Config`] when a number is out of range.
-    pub(super) fn check(&self, vocab: usize) -> Result<()> {
+    pub(crate) fn check(&self, vocab: usize) -> Result<()> {
         check_positive(&[("beams", self.beams), ("max_tokens", self.max_tokens)])?;
         if self.beams > vocab {
             let reason =

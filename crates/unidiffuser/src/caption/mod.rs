@@ -157,15 +157,32 @@ impl CaptionDecoder {
         captions: &CaptionBatch,
         dummy: DummyPrefix,
     ) -> Result<Tensor<1>> {
-        let [b, prefix, _] = hidden.dims();
+        self.loss_of_code(self.encode(hidden), captions, dummy)
+    }
+
+    /// [`Self::loss`] of codes, which may be noisy.
+    ///
+    /// # Shapes
+    /// - `code`: `[B, prefix_length, prefix_hidden_dim]`
+    /// - returns: `[1]`
+    ///
+    /// # Errors
+    /// As [`Self::loss`].
+    pub fn loss_of_code(
+        &self,
+        code: Tensor<3>,
+        captions: &CaptionBatch,
+        dummy: DummyPrefix,
+    ) -> Result<Tensor<1>> {
+        let [b, prefix, _] = code.dims();
         let m = captions.width;
         if b != captions.lengths.len() {
             let reason = format!("expected {b} as prefixes, found {}", captions.lengths.len());
             return Err(Error::config("captions", reason));
         }
         self.check_length(prefix, m)?;
-        let device = hidden.device();
-        let states = self.hidden_states(self.encode(hidden), captions.ids(&device)); // [B, P + m, D]
+        let device = code.device();
+        let states = self.hidden_states(code, captions.ids(&device)); // [B, P + m, D]
 
         // Position j predicts the label of position j + 1; the last position predicts nothing.
         let first = match dummy {
@@ -218,7 +235,7 @@ impl CaptionDecoder {
     }
 
     /// The prefix has the configured length and the positions suffice.
-    fn check_length(&self, prefix: usize, tokens: usize) -> Result<()> {
+    pub(crate) fn check_length(&self, prefix: usize, tokens: usize) -> Result<()> {
         if prefix != self.prefix_length {
             let reason = format!("expected {} tokens, found {prefix}", self.prefix_length);
             return Err(Error::config("prefix_length", reason));

@@ -1,5 +1,5 @@
 //! Fixtures and comparisons shared by the parity tests.
-#![expect(dead_code, reason = "each test binary uses its part")]
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::path::PathBuf;
 
@@ -7,22 +7,22 @@ use burn::tensor::{Device, Tensor, TensorData};
 use trefoil_core::weights::WeightFile;
 
 /// A file of the fixture folder (see its README; `reference/fixtures.py` makes it).
-pub fn fixture(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
 /// Opens `NAME.safetensors`.
-pub fn open(name: &str) -> WeightFile {
+pub(crate) fn open(name: &str) -> WeightFile {
     WeightFile::open(&fixture(&format!("{name}.safetensors"))).unwrap()
 }
 
 /// A float tensor of a fixture.
-pub fn tensor<const D: usize>(file: &WeightFile, name: &str) -> Tensor<D> {
+pub(crate) fn tensor<const D: usize>(file: &WeightFile, name: &str) -> Tensor<D> {
     Tensor::from_data(file.get(name).unwrap(), &Device::flex())
 }
 
 /// Largest absolute difference over the largest expected magnitude.
-pub fn relative_error(found: &TensorData, expected: &TensorData) -> f64 {
+pub(crate) fn relative_error(found: &TensorData, expected: &TensorData) -> f64 {
     assert_eq!(found.shape().to_vec(), expected.shape().to_vec());
     let scale = expected.iter::<f64>().fold(0.0, |m, v| f64::max(m, v.abs()));
     let worst = found
@@ -34,7 +34,7 @@ pub fn relative_error(found: &TensorData, expected: &TensorData) -> f64 {
 
 /// Asserts [`relative_error`] and says what was compared.
 #[track_caller]
-pub fn assert_close(what: &str, found: &TensorData, expected: &TensorData, tolerance: f64) {
+pub(crate) fn assert_close(what: &str, found: &TensorData, expected: &TensorData, tolerance: f64) {
     let error = relative_error(found, expected);
     assert!(error <= tolerance, "{what}: relative error {error:.2e}, tolerance {tolerance:.0e}");
 }

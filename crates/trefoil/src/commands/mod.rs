@@ -1,0 +1,50 @@
+//! The commands, one file each. A new one is a file and two lines here.
+
+mod blend;
+mod caption;
+mod completions;
+mod data;
+mod generate;
+mod inspect;
+mod joint;
+mod sample;
+mod train;
+mod vary;
+
+use clap::Subcommand;
+
+use crate::Answer;
+use crate::output::Talk;
+
+/// Makes the subcommands from the arguments of each, whose doc comment is the help text.
+macro_rules! commands {
+    ($($name:ident($args:ty)),+ $(,)?) => {
+        /// What to do.
+        #[derive(Debug, Subcommand)]
+        pub(crate) enum Command {
+            $($name(Box<$args>),)+
+        }
+
+        impl Command {
+            /// Does it.
+            pub(crate) fn run(self, talk: Talk) -> anyhow::Result<Answer> {
+                match self {
+                    $(Self::$name(args) => args.run(talk),)+
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    Generate(generate::GenerateArgs),
+    Caption(caption::CaptionArgs),
+    Joint(joint::JointArgs),
+    Sample(sample::SampleArgs),
+    Vary(vary::VaryArgs),
+    Blend(blend::BlendArgs),
+    Inspect(inspect::InspectArgs),
+    Data(data::DataArgs),
+    Train(train::TrainArgs),
+    Completions(completions::CompletionsArgs),
+}

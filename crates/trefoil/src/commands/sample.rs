@@ -1,0 +1,87 @@
+//! `trefoil sample`: pictures of anything, or texts about anything.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use unidiffuser::mode::Mode;
+
+use crate::Answer;
+use crate::args::{CountArgs, ModelArgs, PictureOutputArgs, SamplingArgs, TextOutputArgs};
+use crate::output::Talk;
+use crate::record::Record;
+use crate::results::{Pictures, prepare_texts, write_texts};
+use crate::session::Session;
+
+/// Draw pictures of anything, or write texts about anything
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trefoil sample --image -n 16 -o pictures/
+  trefoil sample --text -n 10")]
+pub(crate) struct SampleArgs {
+    #[command(flatten)]
+    what: What,
+    #[command(flatten)]
+    count: CountArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Pictures: PNG file or folder [default: .]; texts: a file, one per line [default: -]; `-` is
+    /// standard output
+    #[arg(short, long, value_name = "PATH", help_heading = "Output")]
+    output: Option<PathBuf>,
+    /// Print one JSON object per result
+    #[arg(long, help_heading = "Output")]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct What {
+    /// Draw pictures
+    #[arg(long)]
+    image: bool,
+    /// Write texts
+    #[arg(long)]
+    text: bool,
+}
+
+impl SampleArgs {
+    /// Runs the command.
+    pub(crate) fn run(self, talk: Talk) -> anyhow::Result<Answer> {
+        if self.what.image { self.pictures(talk) } else { self.texts(talk) }
+    }
+
+    fn output(&self, default: &str) -> PathBuf {
+        self.output.clone().unwrap_or_else(|| Path::new(default).into())
+    }
+
+    fn pictures(self, talk: Talk) -> anyhow::Result<Answer> {
+        let output = PictureOutputArgs { output: self.output("."), json: self.json };
+        let pictures = Pictures::new(&output, "sample", self.count.count)?;
+        let session = Session::open(&self.model, talk)?;
+        let mut request = session.request(Mode::Image, &self.sampling)?;
+        request.count = self.count.count;
+        let Some(generated) = session.generate(&request, (0, 1))? else {
+            return Ok(Answer::Interrupted);
+        };
+        pictures.write_all(&request, &generated, &session.id()?)?;
+        Ok(Answer::Yes)
+    }
+
+    fn texts(self, talk: Talk) -> anyhow::Result<Answer> {
+        let output = TextOutputArgs { output: self.output("-"), json: self.json };
+        prepare_texts(&output)?;
+        let session = Session::open(&self.model, talk)?;
+        let mut request = session.request(Mode::Text, &self.sampling)?;
+        request.count = self.count.count;
+        let Some(generated) = session.generate(&request, (0, 1))? else {
+            return Ok(Answer::Interrupted);
+        };
+        let id = session.id()?;
+        let records = generated.iter().map(|g| (None, Record::new(&request, g, &id)));
+        write_texts(&output, &records.collect::<Vec<_>>())?;
+        Ok(Answer::Yes)
+    }
+}

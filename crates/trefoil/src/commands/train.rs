@@ -1,0 +1,198 @@
+//! `trefoil train`: all networks from captioned pictures.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use trefoil_core::fs;
+use trefoil_train::Outcome;
+use trefoil_train::data::OnProblem;
+use unidiffuser::train::{Pairs, Recipe, Stage, Workshop};
+
+use crate::Answer;
+use crate::args::DeviceArgs;
+use crate::hints::hinted;
+use crate::interrupt;
+use crate::output::{self, Talk};
+
+/// Train the networks from captioned pictures
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trefoil train all --config recipes/openmoji-32.toml --data data/openmoji --run runs/first
+  trefoil train unidiffuser --config r.toml --data d --run runs/first --set unidiffuser.train.seed=1
+  trefoil train all --config recipes/openmoji-32.toml --dry-run
+
+Ctrl-C saves and exits with 130; the same command continues where the run was. Stages depend on those
+before them: autoencoder, clip, caption, unidiffuser.")]
+pub(crate) struct TrainArgs {
+    /// Which stage, or all of them and the complete model folder
+    #[arg(value_parser = what())]
+    what: What,
+    /// Recipe in TOML
+    #[arg(long, value_name = "RECIPE.toml")]
+    config: PathBuf,
+    /// Image folders, WebDataset shards or patterns of shards; may be repeated
+    #[arg(long, value_name = "SOURCE", num_args = 1.., required_unless_present = "dry_run")]
+    data: Vec<PathBuf>,
+    /// Folder of the run; each stage has its own inside
+    #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
+    run: Option<PathBuf>,
+    /// Change a value of the recipe, such as clip.train.batch_size=32; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    changes: Vec<String>,
+    /// Stop at broken samples instead of leaving them out
+    #[arg(long)]
+    strict: bool,
+    /// Print the resolved recipe and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// A stage or all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    All,
+    One(Stage),
+}
+
+impl What {
+    fn stages(self) -> Vec<Stage> {
+        match self {
+            Self::All => Stage::ALL.to_vec(),
+            Self::One(stage) => vec![stage],
+        }
+    }
+}
+
+fn what() -> impl TypedValueParser<Value = What> {
+    let names = Stage::ALL.map(Stage::name).into_iter().chain(["all"]);
+    PossibleValuesParser::new(names).try_map(|name| match name.as_str() {
+        "all" => Ok(What::All),
+        name => name.parse::<Stage>().map(What::One),
+    })
+}
+
+impl TrainArgs {
+    /// Runs the command.
+    pub(crate) fn run(self, talk: Talk) -> anyhow::Result<Answer> {
+        let recipe = recipe(&self.config, &self.changes)?;
+        if self.dry_run {
+            output::print_bytes(recipe.to_toml()?.as_bytes())?;
+            return Ok(Answer::Yes);
+        }
+        let folder = self.run.context("`--run` is missing")?;
+        let device = self.device.device.device()?;
+        let on_problem = if self.strict { OnProblem::Stop } else { OnProblem::Skip };
+        let (pairs, problems) = Pairs::load(&self.data, &recipe.data, on_problem)?;
+        plan(talk, self.what, &recipe, &pairs);
+        if !problems.is_empty() {
+            talk.note(format_args!("{} samples were left out", problems.len()));
+        }
+        let stop = interrupt::watch()?;
+        let workshop = Workshop {
+            recipe: &recipe,
+            pairs: &pairs,
+            folder: &folder,
+            device: &device,
+            stop,
+            progress: talk.long_progress(),
+        };
+        let outcome = match self.what {
+            What::All => workshop.run_all()?,
+            What::One(stage) => workshop.run(stage)?,
+        };
+        if outcome == Outcome::Interrupted {
+            talk.note(
+                "interrupted; everything is saved\n\nhint: the same command continues the run",
+            );
+            return Ok(Answer::Interrupted);
+        }
+        let result = match self.what {
+            What::All => folder.join("model"),
+            What::One(stage) => folder.join(stage.name()).join("model"),
+        };
+        talk.note("finished; the result is in");
+        output::print(result.display())?;
+        Ok(Answer::Yes)
+    }
+}
+
+/// Says what is going to happen.
+fn plan(talk: Talk, what: What, recipe: &Recipe, pairs: &Pairs) {
+    let side = recipe.data.resolution;
+    talk.note(format_args!("{} pictures of {side}x{side} pixels", pairs.len()));
+    for stage in what.stages() {
+        let train = match stage {
+            Stage::Autoencoder => &recipe.autoencoder.train,
+            Stage::Clip => &recipe.clip.train,
+            Stage::Caption => &recipe.caption.train,
+            Stage::UniDiffuser => &recipe.unidiffuser.train,
+        };
+        talk.note(format_args!(
+            "{stage:<12} {} samples, {} per update, learning rate {}, seed {}",
+            train.duration, train.batch_size, train.learning_rate, train.seed.0
+        ));
+    }
+}
+
+/// The recipe of a file with the changes of the command line.
+fn recipe(path: &Path, changes: &[String]) -> anyhow::Result<Recipe> {
+    if changes.is_empty() {
+        return Ok(Recipe::open(path)?);
+    }
+    let text = fs::read_to_string(path)?;
+    let mut table: toml::Table =
+        text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
+    for change in changes {
+        set(&mut table, change)?;
+    }
+    let text = toml::to_string(&table)?;
+    Recipe::parse(&text).with_context(|| format!("{} with `--set`", path.display()))
+}
+
+/// Applies `a.b.c=value`; a value that is no TOML is a text.
+fn set(table: &mut toml::Table, change: &str) -> anyhow::Result<()> {
+    let wrong = |why: &str| {
+        let message = format!("`--set {change}`: {why}");
+        hinted(message, "write it as TABLE.KEY=VALUE, such as clip.train.batch_size=32")
+    };
+    let (key, value) = change.split_once('=').ok_or_else(|| wrong("there is no `=`"))?;
+    let value = format!("value = {value}")
+        .parse::<toml::Table>()
+        .ok()
+        .and_then(|mut parsed| parsed.remove("value"))
+        .unwrap_or_else(|| toml::Value::String(value.into()));
+    let mut path: Vec<&str> = key.split('.').map(str::trim).collect();
+    let last = path.pop().filter(|key| !key.is_empty()).ok_or_else(|| wrong("there is no key"))?;
+    let mut at = table;
+    for part in path {
+        let inner = at.entry(part).or_insert_with(|| toml::Table::new().into());
+        at = inner.as_table_mut().ok_or_else(|| wrong(&format!("`{part}` is not a table")))?;
+    }
+    at.insert(last.into(), value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_reach_tables_and_keep_their_types() {
+        let mut table: toml::Table = "[clip.train]\nbatch_size = 8".parse().unwrap();
+        for change in ["clip.train.batch_size=32", "data.split=held-out", "data.background=[0,0,0]"]
+        {
+            set(&mut table, change).unwrap();
+        }
+        let expected = "[clip.train]\nbatch_size = 32\n[data]\nsplit = \"held-out\"\n\
+                        background = [0, 0, 0]";
+        assert_eq!(table, expected.parse().unwrap());
+        for bad in ["data", "=3", "clip.train.batch_size.x=1"] {
+            assert!(set(&mut table, bad).is_err(), "{bad}");
+        }
+    }
+}

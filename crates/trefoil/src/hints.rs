@@ -1,0 +1,110 @@
+//! What helps against the errors that we know.
+
+use std::fmt;
+use std::io::ErrorKind;
+
+use trefoil_core::Error as CoreError;
+use trefoil_train::Error as TrainError;
+use unidiffuser::pipeline::GenerateError;
+
+/// An error of the command line itself, with its remedy.
+#[derive(Debug)]
+pub(crate) struct Hinted {
+    message: String,
+    hint: String,
+}
+
+impl fmt::Display for Hinted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Hinted {}
+
+/// An error with its remedy.
+pub(crate) fn hinted(message: impl Into<String>, hint: impl Into<String>) -> anyhow::Error {
+    Hinted { message: message.into(), hint: hint.into() }.into()
+}
+
+/// The remedy, where one is known.
+pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
+    error
+        .chain()
+        .find_map(|cause| {
+            if let Some(hinted) = cause.downcast_ref::<Hinted>() {
+                return Some(hinted.hint.clone());
+            }
+            let known = of_core(cause.downcast_ref()?).map(String::from);
+            known
+        })
+        .or_else(|| {
+            error.chain().find_map(|cause| of_train(cause.downcast_ref()?).map(String::from))
+        })
+        .or_else(|| {
+            error.chain().find_map(|cause| of_generation(cause.downcast_ref()?).map(String::from))
+        })
+}
+
+fn of_core(error: &CoreError) -> Option<&'static str> {
+    match error {
+        CoreError::Read { source, .. } => match source.kind() {
+            ErrorKind::NotFound => {
+                Some("check the spelling; a relative path starts at the current folder")
+            }
+            ErrorKind::PermissionDenied => Some("check the permissions of the file"),
+            ErrorKind::IsADirectory => Some("give a file, not a folder"),
+            _ => None,
+        },
+        CoreError::Write { source, .. } => match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                Some("free some space, or choose a place on another disk")
+            }
+            ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::NotFound
+            | ErrorKind::NotADirectory
+            | ErrorKind::AlreadyExists => Some("choose a folder that you may write to"),
+            _ => None,
+        },
+        CoreError::Image { .. } => Some("PNG and JPEG pictures can be read"),
+        CoreError::TensorShape { .. }
+        | CoreError::MissingTensors { .. }
+        | CoreError::UnexpectedTensors { .. } => Some(
+            "the weights and the config.json beside them belong to different models; get the whole \
+             model folder again, or look at it with `trefoil inspect`",
+        ),
+        CoreError::NonFinite { .. } => Some("lower `--guidance`, or take more `--steps`"),
+        _ => None,
+    }
+}
+
+fn of_train(error: &TrainError) -> Option<&'static str> {
+    match error {
+        TrainError::Core(error) => of_core(error),
+        TrainError::ConfigChanged { .. } => {
+            Some("undo the change to continue this run, or start a new one with another `--run`")
+        }
+        TrainError::NotEmpty { .. } => {
+            Some("choose another folder, or replace earlier results with `--overwrite` if offered")
+        }
+        TrainError::InUse { .. } => Some("wait for the other process, or choose another `--run`"),
+        TrainError::Problems { .. } => {
+            Some("repair the files, or leave them out by omitting `--strict`")
+        }
+        TrainError::NoSamples { .. } => {
+            Some("`trefoil data check` lists what is wrong with each file")
+        }
+        TrainError::NoCheckpoint { .. } => Some("start again with another `--run`"),
+        TrainError::Task(error) => error.downcast_ref().and_then(of_core),
+        _ => None,
+    }
+}
+
+fn of_generation(error: &GenerateError) -> Option<&'static str> {
+    match error {
+        GenerateError::Model(error) => of_core(error),
+        GenerateError::NonFinite { .. } => Some("lower `--guidance`, or take more `--steps`"),
+        _ => None,
+    }
+}

@@ -1,0 +1,99 @@
+//! Finding a model folder, what it recommends, and a fingerprint of its weights.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use trefoil_core::{Error as CoreError, Result as CoreResult, fs};
+use trefoil_diffusion::{GuidanceScale, SolverKind};
+
+use crate::hints::hinted;
+
+/// The model that comes with the repository.
+const SHIPPED: &str = "models/openmoji-32";
+/// File with recommended settings.
+pub(crate) const SETTINGS: &str = "trefoil.json";
+/// Weights that tell one model from another.
+const UNET: &str = "unet/diffusion_pytorch_model.safetensors";
+
+/// Settings that a model folder recommends in `trefoil.json`; all of them may be absent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Recommended {
+    /// Guidance scale in the common form.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) guidance: Option<GuidanceScale>,
+    /// Steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) steps: Option<usize>,
+    /// Solver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) solver: Option<SolverKind>,
+}
+
+impl Recommended {
+    /// Of a model folder; nothing when the file is absent.
+    pub(crate) fn read(folder: &Path) -> CoreResult<Self> {
+        let path = folder.join(SETTINGS);
+        if path.is_file() { fs::read_json(&path) } else { Ok(Self::default()) }
+    }
+}
+
+/// Which model drew a picture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ModelId {
+    /// Name of its folder.
+    pub(crate) name: String,
+    /// SHA-256 of the weights of its noise predictor, in hexadecimal.
+    pub(crate) sha256: String,
+}
+
+impl ModelId {
+    /// Of a model folder.
+    pub(crate) fn of(folder: &Path) -> CoreResult<Self> {
+        let name = folder.canonicalize().unwrap_or_else(|_| folder.into());
+        let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self { name, sha256: sha256(&folder.join(UNET))? })
+    }
+}
+
+fn sha256(path: &Path) -> CoreResult<String> {
+    let fail = |source| CoreError::Read { path: path.into(), source };
+    let mut file = File::open(path).map_err(fail)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).map_err(fail)? {
+            0 => break,
+            n => hash.update(&buffer[..n]),
+        }
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The folder that was asked for, or the model of the repository.
+pub(crate) fn find(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(folder) = asked {
+        if folder.is_dir() {
+            return Ok(folder.into());
+        }
+        let message = format!("no such model folder: {}", folder.display());
+        return Err(hinted(message, "give a folder with model_index.json by `--model`"));
+    }
+    shipped().ok_or_else(|| {
+        let message = format!("no model: {SHIPPED} is neither here nor beside the program");
+        hinted(message, "name a model folder with `--model DIR` or in TREFOIL_MODEL")
+    })
+}
+
+/// Looks above the current folder, above the program, and in the source tree of this build.
+fn shipped() -> Option<PathBuf> {
+    let above = |start: Option<PathBuf>| {
+        let start = start?;
+        start.ancestors().map(|folder| folder.join(SHIPPED)).find(|folder| folder.is_dir())
+    };
+    above(std::env::current_dir().ok())
+        .or_else(|| above(std::env::current_exe().ok()))
+        .or_else(|| above(Some(env!("CARGO_MANIFEST_DIR").into())))
+}

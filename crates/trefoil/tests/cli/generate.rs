@@ -1,0 +1,177 @@
+//! Pictures: names, contents, seeds, batches, settings inside.
+
+use std::path::Path;
+
+use trefoil_core::Picture;
+
+use crate::support::{json_lines, lines, run, text_inside, trefoil, write_picture};
+
+const FAST: [&str; 4] = ["--steps", "3", "--seed", "7"];
+
+fn args<'a>(start: &[&'a str]) -> Vec<&'a str> {
+    [start, &FAST].concat()
+}
+
+fn pixels(path: &Path) -> Vec<u8> {
+    Picture::open(path).unwrap().pixels().to_vec()
+}
+
+#[test]
+fn a_prompt_becomes_a_picture_with_its_settings_inside() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let printed = lines(folder.path(), &args(&["generate", "a red apple", "-o", "apple.png"]));
+    assert_eq!(printed, ["apple.png"]);
+    let picture = Picture::open(&at("apple.png")).unwrap();
+    assert_eq!((picture.width(), picture.height()), (32, 32));
+
+    let parameters = text_inside(&at("apple.png"), "parameters");
+    let start = "a red apple\nSteps: 3, Sampler: dpm-fast, CFG scale: 8, Seed: 7, Size: 32x32, \
+                 Model: hf-v1, Model hash: ";
+    assert!(parameters.starts_with(start), "{parameters}");
+    let record: serde_json::Value =
+        serde_json::from_str(&text_inside(&at("apple.png"), "trefoil")).unwrap();
+    assert_eq!(record["mode"], "text-to-image");
+    assert_eq!((&record["seed"], &record["index"]), (&7.into(), &0.into()));
+    assert_eq!(record["settings"]["solver"]["kind"], "dpm-fast");
+    assert_eq!(record["settings"]["guidance"], 8.0);
+    assert_eq!(record["model"]["sha256"].as_str().unwrap().len(), 64);
+}
+
+#[test]
+fn the_batch_does_not_change_the_pixels_and_the_seed_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let with = |extra: &[&str], output: &str| {
+        let start = ["generate", "a cat", "-n", "3", "--steps", "4", "-o", output];
+        lines(folder.path(), &[&start[..], extra].concat())
+    };
+    let names = with(&["--seed", "5", "--batch", "1"], "one.png");
+    assert_eq!(names, ["one-000.png", "one-001.png", "one-002.png"]);
+    assert_eq!(with(&["--seed", "5", "--batch", "3"], "all")[2], "all/generate-5-002.png");
+    with(&["--seed", "6", "--batch", "2"], "other.png");
+    for index in 0..3 {
+        let one = pixels(&at(&format!("one-00{index}.png")));
+        assert_eq!(one, pixels(&at(&format!("all/generate-5-00{index}.png"))), "{index}");
+        assert_ne!(one, pixels(&at(&format!("other-00{index}.png"))), "{index}");
+    }
+    assert_ne!(pixels(&at("one-000.png")), pixels(&at("one-001.png")));
+}
+
+#[test]
+fn a_picture_is_drawn_again_from_its_own_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let first = ["generate", "a dog", "-n", "2", "--solver", "heun", "--guidance", "3"];
+    lines(folder.path(), &[&first[..], &FAST, &["-o", "a.png"]].concat());
+    for name in ["a-000.png", "a-001.png"] {
+        let printed = lines(folder.path(), &["generate", "--from", name, "-o", "again.png"]);
+        assert_eq!(printed, ["again.png"]);
+        assert_eq!(std::fs::read(at(name)).unwrap(), std::fs::read(at("again.png")).unwrap());
+    }
+    let other = ["generate", "--from", "a-000.png", "--steps", "2", "-o", "other.png"];
+    lines(folder.path(), &other);
+    assert_ne!(pixels(&at("a-000.png")), pixels(&at("other.png")));
+    let parameters = text_inside(&at("other.png"), "parameters");
+    assert!(parameters.contains("Steps: 2, Sampler: heun, CFG scale: 3, Seed: 7"), "{parameters}");
+
+    lines(folder.path(), &args(&["joint", "-o", "joint.png"]));
+    lines(folder.path(), &["generate", "--from", "joint.png", "-o", "again.png"]);
+    assert_eq!(pixels(&at("joint.png")), pixels(&at("again.png")));
+
+    write_picture(&at("plain.png"), [1, 2, 3]);
+    let plain = run(folder.path(), &["generate", "--from", "plain.png"]);
+    assert_eq!(plain.code, Some(2));
+    let expected = "error: plain.png carries no settings of Trefoil\n\nhint: `--from` needs a PNG";
+    assert!(plain.err.starts_with(expected), "{}", plain.err);
+}
+
+#[test]
+fn a_dash_is_standard_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let output =
+        trefoil(folder.path()).args(args(&["generate", "a cat", "-o", "-"])).output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(Picture::decode(&output.stdout, "out").unwrap().width(), 32);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    for extra in [&["-n", "2"][..], &["--json"]] {
+        let refused =
+            run(folder.path(), &[&args(&["generate", "a cat", "-o", "-"]), extra].concat());
+        assert_eq!((refused.code, refused.out.as_str()), (Some(2), ""));
+        assert!(refused.err.contains("standard output\n\nhint: write the"), "{}", refused.err);
+    }
+}
+
+#[test]
+fn json_says_everything_about_every_result() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = json_lines(folder.path(), &args(&["joint", "-n", "2", "--json", "-o", "pairs"]));
+    assert_eq!(rows.len(), 2);
+    for (index, row) in rows.iter().enumerate() {
+        let file = row["file"].as_str().unwrap();
+        assert_eq!(file, format!("pairs/joint-7-00{index}.png"));
+        assert_eq!((&row["mode"], &row["index"]), (&"joint".into(), &index.into()));
+        assert_eq!((&row["seed"], &row["settings"]["steps"]), (&7.into(), &3.into()));
+        let inside = text_inside(&folder.path().join(file), "trefoil");
+        let inside: serde_json::Value = serde_json::from_str(&inside).unwrap();
+        assert_eq!(inside["text"], row["text"]);
+        assert!(inside["text"].is_string());
+    }
+}
+
+#[test]
+fn a_random_seed_is_printed_and_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let draw = |output: &str| {
+        let run = run(folder.path(), &["sample", "--image", "--steps", "1", "-o", output]);
+        assert_eq!(run.code, Some(0), "{run:?}");
+        run.err.trim().strip_prefix("seed ").unwrap().parse::<u64>().unwrap()
+    };
+    let (first, second) = (draw("a.png"), draw("b.png"));
+    assert_ne!(first, second);
+    let inside = text_inside(&folder.path().join("a.png"), "trefoil");
+    assert!(inside.contains(&format!("\"seed\":{first},")), "{inside}");
+    let quiet = run(folder.path(), &["sample", "--image", "--steps", "1", "-q"]);
+    assert_eq!((quiet.code, quiet.err.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn variations_and_blends_remember_where_they_came_from() {
+    let folder = tempfile::tempdir().unwrap();
+    write_picture(&folder.path().join("a.png"), [200, 10, 10]);
+    write_picture(&folder.path().join("b.png"), [10, 10, 200]);
+    let row = &json_lines(folder.path(), &args(&["vary", "a.png", "--json", "-o", "v.png"]))[0];
+    assert_eq!((&row["mode"], &row["inputs"][0]), (&"image-variation".into(), &"a.png".into()));
+
+    let start = ["blend", "a.png", "b.png", "--weights", "0,0.5,1", "--json", "-o", "mix"];
+    let rows = json_lines(folder.path(), &args(&start));
+    let weights: Vec<f64> = rows.iter().map(|row| row["weight"].as_f64().unwrap()).collect();
+    assert_eq!(weights, [0.0, 0.5, 1.0]);
+    assert_eq!(rows[2]["inputs"], serde_json::json!(["a.png", "b.png"]));
+    let [first, last] =
+        [0, 2].map(|i| pixels(&folder.path().join(rows[i]["file"].as_str().unwrap())));
+    assert_ne!(first, last);
+    // At weight 0 the blend is the variation of the first picture.
+    assert_eq!(first, pixels(&folder.path().join("v.png")));
+    let again = run(folder.path(), &["generate", "--from", "v.png"]);
+    assert!(again.err.contains("v.png was made from other pictures"), "{}", again.err);
+}
+
+#[test]
+fn the_model_folder_recommends_settings_and_the_command_line_wins() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model");
+    crate::support::copy_folder(&crate::support::model(), &model);
+    let settings = r#"{"guidance": 2.5, "steps": 2, "solver": "ddim"}"#;
+    std::fs::write(model.join("trefoil.json"), settings).unwrap();
+    let draw = |extra: &[&str]| {
+        let start = ["generate", "x", "--seed", "1", "-m", "model", "--json", "-o", "x.png"];
+        json_lines(folder.path(), &[&start[..], extra].concat()).remove(0)["settings"].clone()
+    };
+    let recommended = draw(&[]);
+    assert_eq!((&recommended["guidance"], &recommended["steps"]), (&2.5.into(), &2.into()));
+    assert_eq!(recommended["solver"]["kind"], "ddim");
+    let own = draw(&["--guidance", "-1", "--steps", "3", "--solver", "euler"]);
+    assert_eq!((&own["guidance"], &own["steps"]), (&(-1.0).into(), &3.into()));
+    assert_eq!(own["solver"]["kind"], "euler");
+}

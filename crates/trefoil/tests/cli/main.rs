@@ -1,0 +1,10 @@
+//! The program as its users see it: exit code, standard output, standard error, files.
+
+mod data;
+mod errors;
+mod generate;
+mod help;
+mod inspect;
+mod support;
+mod texts;
+mod train;

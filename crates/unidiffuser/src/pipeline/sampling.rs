@@ -1,0 +1,323 @@
+//! One run of the solver with the guided joint network.
+//!
+//! ```text
+//! eps = eps_marginal + w (eps_conditional - eps_marginal)
+//! ```
+//!
+//! All passes of an evaluation travel through the network as one batch.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::ops::ControlFlow;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use trefoil_core::Error;
+use trefoil_diffusion::{GuidanceScale, Sampler, SolveError, from_fn};
+
+use super::{GenerateError, NoiseKind, NoiseSource, Request};
+use crate::mode::{Content, Pass, Task, Unconditional};
+use crate::model::{Codes, ImageCode, UniDiffuser};
+use crate::uvit::{Levels, Modalities};
+
+/// The settings of a request made ready: the solver's grid and the code of the empty text.
+#[derive(Debug)]
+pub struct Sampling<'a> {
+    model: &'a UniDiffuser,
+    sampler: Sampler,
+    guidance: GuidanceScale,
+    empty_text: Option<Tensor<3>>,
+    data_type: i32,
+}
+
+/// What the caller sees during a run: network evaluations so far and the predicted clean codes.
+type OnEvaluation<'a> = &'a mut dyn FnMut(usize, &Codes) -> ControlFlow<()>;
+
+impl<'a> Sampling<'a> {
+    /// Prepares the solver, guidance and unconditional pass of `request`.
+    ///
+    /// # Errors
+    /// [`GenerateError::Settings`] for the solver, [`GenerateError::Model`] for the data type.
+    pub fn new(model: &'a UniDiffuser, request: &Request) -> Result<Self, GenerateError> {
+        let uvit = &model.config.uvit;
+        if uvit.use_data_type_embedding && !(0..2).contains(&request.data_type) {
+            let reason = format!("expected 0 (web) or 1 (internal), found {}", request.data_type);
+            return Err(Error::config("data_type", reason).into());
+        }
+        let sampler = request.solver.build(&model.schedule)?;
+        let empty_text = match request.unconditional {
+            Unconditional::EmptyText if request.guidance.is_active() => {
+                Some(model.encode_text(&[String::new()])?)
+            }
+            Unconditional::EmptyText | Unconditional::TrueMarginal => None,
+        };
+        let (guidance, data_type) = (request.guidance, request.data_type);
+        Ok(Self { model, sampler, guidance, empty_text, data_type })
+    }
+
+    /// Evaluations of the (guided) network in one run.
+    pub fn evaluations(&self) -> usize {
+        self.sampler.evaluations()
+    }
+
+    /// Samples the distribution of `task` and returns what it generates.
+    ///
+    /// The condition has one row, which serves every sample, or one row per sample.
+    ///
+    /// # Errors
+    /// [`GenerateError::Model`] when the task lacks its condition or the condition has another shape;
+    /// [`GenerateError::Cancelled`] and [`GenerateError::NonFinite`] from the run.
+    pub fn run(
+        &self,
+        task: Task,
+        condition: &Codes,
+        noise: &mut dyn NoiseSource,
+        on_evaluation: OnEvaluation<'_>,
+    ) -> Result<Codes, GenerateError> {
+        let shapes = Shapes::new(self.model, task, noise.samples());
+        let condition = self.condition(task, condition, &shapes)?;
+        let device = self.model.device();
+        let z = shapes.draw_latent(noise, device);
+        let clip = shapes.draw_clip(noise, device);
+        let start = Modalities { z, clip, text: shapes.draw_text(noise, device) };
+        let x = shapes.join(start);
+
+        let noise = RefCell::new(noise);
+        let mut model = from_fn(|x, n| {
+            Ok::<_, Infallible>(self.predict(task, (x, n), &condition, *noise.borrow_mut()))
+        });
+        let mut solver_noise = |_step: usize, [rows, width]: [usize; 2]| {
+            let values = noise.borrow_mut().draw(NoiseKind::Solver, width);
+            Tensor::from_data(TensorData::new(values, [rows, width]), device)
+        };
+        let end = self.sampler.sample_with_noise(&mut model, x, &mut solver_noise, &mut |step| {
+            on_evaluation(step.evaluations, &shapes.split(step.x0.clone()))
+        });
+        match end {
+            Ok(x) => Ok(shapes.split(x)),
+            Err(SolveError::Model { source, .. }) => match source {},
+            Err(SolveError::Cancelled { .. }) => Err(GenerateError::Cancelled),
+            Err(SolveError::NonFinite { step }) => Err(GenerateError::NonFinite { step }),
+            Err(other) => Err(GenerateError::Solve(other)),
+        }
+    }
+
+    /// The passes of one evaluation: the conditional one first.
+    fn passes(&self, task: Task) -> Vec<Pass> {
+        let (conditional, marginal) = task.passes();
+        let mut passes = vec![conditional];
+        if self.guidance.is_active() {
+            passes.extend(marginal.iter().map(|&pass| match pass.text {
+                Content::Noise
+                    if conditional.text == Content::Clean && self.empty_text.is_some() =>
+                {
+                    Pass { text: Content::Empty, ..pass }
+                }
+                _ => pass,
+            }));
+        }
+        passes
+    }
+
+    /// The guided noise in `x` at level `n`.
+    ///
+    /// # Shapes
+    /// - `x`: `[B, D]`
+    /// - returns: `[B, D]`
+    fn predict(
+        &self,
+        task: Task,
+        (x, n): (Tensor<2>, f64),
+        condition: &Modalities,
+        noise: &mut dyn NoiseSource,
+    ) -> Tensor<2> {
+        let batch = x.dims()[0];
+        let shapes = Shapes::new(self.model, task, batch);
+        let highest = self.model.schedule.discrete().num_train_timesteps() as f64;
+        let level = |content| match content {
+            Content::Noisy => n as f32,
+            Content::Clean | Content::Empty => 0.0,
+            Content::Noise => highest as f32,
+        };
+        let device = x.device();
+        let state = shapes.split(x);
+        let passes = self.passes(task);
+        let rows = passes.len() * batch;
+        let (mut z, mut clip, mut text) = (Vec::new(), Vec::new(), Vec::new());
+        let mut levels =
+            Levels { image: Vec::new(), text: Vec::new(), data_type: vec![self.data_type; rows] };
+        for pass in &passes {
+            let image = match (pass.image, &state.image) {
+                (Content::Noisy, Some(image)) => image.clone(),
+                (Content::Noise, _) => {
+                    let z = shapes.draw_latent(noise, &device);
+                    ImageCode { z, clip: shapes.draw_clip(noise, &device) }
+                }
+                _ => ImageCode { z: condition.z.clone(), clip: condition.clip.clone() },
+            };
+            z.push(image.z);
+            clip.push(image.clip);
+            text.push(match (pass.text, &state.text, &self.empty_text) {
+                (Content::Noisy, Some(text), _) => text.clone(),
+                (Content::Noise, ..) => shapes.draw_text(noise, &device),
+                (Content::Empty, _, Some(empty)) => empty.clone().repeat_dim(0, batch),
+                _ => condition.text.clone(),
+            });
+            levels.image.extend(vec![level(pass.image); batch]);
+            levels.text.extend(vec![level(pass.text); batch]);
+        }
+        let input = Modalities {
+            z: Tensor::cat(z, 0),
+            clip: Tensor::cat(clip, 0),
+            text: Tensor::cat(text, 0),
+        };
+        let noise = self.model.uvit.forward(input, &levels); // [passes B, ..]
+        shapes.join(self.guide(&passes, noise, batch))
+    }
+
+    /// Combines the passes: each modality is compared with the marginal pass that predicts it.
+    ///
+    /// # Shapes
+    /// - `noise`: `[passes B, ..]`
+    /// - returns: `[B, ..]`; what is not generated is the first pass's
+    fn guide(&self, passes: &[Pass], noise: Modalities, batch: usize) -> Modalities {
+        let marginal = |part: fn(&Pass) -> Content| {
+            let found = passes.iter().skip(1).position(|pass| part(pass) == Content::Noisy);
+            found.map(|position| (position + 1) * batch)
+        };
+        let image = marginal(|pass| pass.image);
+        Modalities {
+            z: self.combine(noise.z, image, batch),
+            clip: self.combine(noise.clip, image, batch),
+            text: self.combine(noise.text, marginal(|pass| pass.text), batch),
+        }
+    }
+
+    /// The first `batch` rows, guided away from those that start at `marginal`.
+    fn combine<const D: usize>(
+        &self,
+        rows: Tensor<D>,
+        marginal: Option<usize>,
+        batch: usize,
+    ) -> Tensor<D> {
+        let conditional = rows.clone().narrow(0, 0, batch);
+        match marginal {
+            Some(start) => self.guidance.combine(conditional, rows.narrow(0, start, batch)),
+            None => conditional,
+        }
+    }
+
+    /// The condition of a task with one row per sample; zeros stand for what no pass reads.
+    fn condition(
+        &self,
+        task: Task,
+        given: &Codes,
+        shapes: &Shapes,
+    ) -> Result<Modalities, GenerateError> {
+        let (conditional, _) = task.passes();
+        let device = self.model.device();
+        let missing = |what| Error::config("condition", format!("{task:?} needs {what}"));
+        let [c, h, w] = shapes.latent;
+        let [l, t] = shapes.text;
+        let (z, clip) = if conditional.image == Content::Clean {
+            let image = given.image.as_ref().ok_or_else(|| missing("the code of a picture"))?;
+            (shapes.rows(&image.z, [0, c, h, w])?, shapes.rows(&image.clip, [0, 1, shapes.clip])?)
+        } else {
+            let b = shapes.batch;
+            (Tensor::zeros([b, c, h, w], device), Tensor::zeros([b, 1, shapes.clip], device))
+        };
+        let text = if conditional.text == Content::Clean {
+            let text = given.text.as_ref().ok_or_else(|| missing("the code of a text"))?;
+            shapes.rows(text, [0, l, t])?
+        } else {
+            Tensor::zeros([shapes.batch, l, t], device)
+        };
+        Ok(Modalities { z, clip, text })
+    }
+}
+
+/// Shapes of the three parts, and which of them make up the state `[B, D]` of a task: the generated
+/// ones, flattened and joined in the order `z`, `c`, `y`.
+#[derive(Debug, Clone, Copy)]
+struct Shapes {
+    batch: usize,
+    latent: [usize; 3],
+    clip: usize,
+    text: [usize; 2],
+    task: Task,
+}
+
+impl Shapes {
+    fn new(model: &UniDiffuser, task: Task, batch: usize) -> Self {
+        let uvit = &model.config.uvit;
+        let text = [uvit.num_text_tokens, uvit.text_dim];
+        Self { batch, latent: model.latent_shape(), clip: uvit.clip_img_dim, text, task }
+    }
+
+    /// # Shapes
+    /// - returns: `[B, D]`
+    fn join(&self, parts: Modalities) -> Tensor<2> {
+        let mut joined = Vec::new();
+        if self.task.makes_image() {
+            joined.push(parts.z.flatten::<2>(1, 3));
+            joined.push(parts.clip.flatten::<2>(1, 2));
+        }
+        if self.task.makes_text() {
+            joined.push(parts.text.flatten::<2>(1, 2));
+        }
+        Tensor::cat(joined, 1)
+    }
+
+    /// # Shapes
+    /// - `x`: `[B, D]`
+    fn split(&self, x: Tensor<2>) -> Codes {
+        let (b, [c, h, w], [l, t]) = (self.batch, self.latent, self.text);
+        let mut codes = Codes::default();
+        let mut start = 0;
+        if self.task.makes_image() {
+            let z = x.clone().narrow(1, 0, c * h * w).reshape([b, c, h, w]);
+            let clip = x.clone().narrow(1, c * h * w, self.clip).reshape([b, 1, self.clip]);
+            codes.image = Some(ImageCode { z, clip });
+            start = c * h * w + self.clip;
+        }
+        if self.task.makes_text() {
+            codes.text = Some(x.narrow(1, start, l * t).reshape([b, l, t]));
+        }
+        codes
+    }
+
+    fn draw_latent(&self, noise: &mut dyn NoiseSource, device: &Device) -> Tensor<4> {
+        let [c, h, w] = self.latent;
+        let values = noise.draw(NoiseKind::Latent, c * h * w);
+        Tensor::from_data(TensorData::new(values, [self.batch, c, h, w]), device)
+    }
+
+    fn draw_clip(&self, noise: &mut dyn NoiseSource, device: &Device) -> Tensor<3> {
+        let values = noise.draw(NoiseKind::Clip, self.clip);
+        Tensor::from_data(TensorData::new(values, [self.batch, 1, self.clip]), device)
+    }
+
+    fn draw_text(&self, noise: &mut dyn NoiseSource, device: &Device) -> Tensor<3> {
+        let [l, t] = self.text;
+        let values = noise.draw(NoiseKind::Text, l * t);
+        Tensor::from_data(TensorData::new(values, [self.batch, l, t]), device)
+    }
+
+    /// One row per sample; the first entry of `expected` is not looked at.
+    fn rows<const D: usize>(
+        &self,
+        given: &Tensor<D>,
+        expected: [usize; D],
+    ) -> Result<Tensor<D>, Error> {
+        let found = given.dims();
+        if found[1..] != expected[1..] || (found[0] != 1 && found[0] != self.batch) {
+            let expected = &expected[1..];
+            let reason =
+                format!("expected 1 or {} rows of {expected:?}, found {found:?}", self.batch);
+            return Err(Error::config("condition", reason));
+        }
+        Ok(match found[0] {
+            1 => given.clone().repeat_dim(0, self.batch),
+            _ => given.clone(),
+        })
+    }
+}
