@@ -15,7 +15,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use trefoil_core::{Error as CoreError, Picture, fs};
+use trefoil_core::{Error as CoreError, Picture, fs, png};
 
 use crate::error::{Error, Result};
 use crate::metrics::Metrics;
@@ -163,11 +163,15 @@ impl RunFolder {
         self.with_events(|events| Ok(events.scalars(samples, scalars)?))
     }
 
-    /// Adds a picture to the events; `tag` names its row in TensorBoard.
+    /// Writes a picture to `samples/TAG-SAMPLES.png` and adds it to the events; `tag` names its row in
+    /// TensorBoard.
     ///
     /// # Errors
     /// [`CoreError::Write`].
     pub fn log_picture(&self, samples: u64, tag: &str, picture: &Picture) -> Result<()> {
+        let file = self.samples_dir().join(format!("{tag}-{samples:09}.png"));
+        let bytes = png::encode(picture, &[])?;
+        fs::write_atomic(&file, |out| out.write_all(&bytes))?;
         self.with_events(|events| Ok(events.picture(samples, tag, picture)?))
     }
 

@@ -52,7 +52,14 @@ pub(crate) struct TalkArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ModelArgs {
     /// Model folder in the layout of diffusers [default: the model that comes with Trefoil]
-    #[arg(short, long, env = "TREFOIL_MODEL", value_name = "DIR", help_heading = "Model")]
+    #[arg(
+        short,
+        long,
+        env = "TREFOIL_MODEL",
+        hide_env_values = true,
+        value_name = "DIR",
+        help_heading = "Model"
+    )]
     pub(crate) model: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
@@ -65,6 +72,7 @@ pub(crate) struct DeviceArgs {
     #[arg(
         long,
         env = "TREFOIL_DEVICE",
+        hide_env_values = true,
         default_value = "auto",
         value_name = "DEVICE",
         help_heading = "Model"

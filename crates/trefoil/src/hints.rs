@@ -29,21 +29,16 @@ pub(crate) fn hinted(message: impl Into<String>, hint: impl Into<String>) -> any
 
 /// The remedy, where one is known.
 pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
-    error
-        .chain()
-        .find_map(|cause| {
-            if let Some(hinted) = cause.downcast_ref::<Hinted>() {
-                return Some(hinted.hint.clone());
-            }
-            let known = of_core(cause.downcast_ref()?).map(String::from);
-            known
-        })
-        .or_else(|| {
-            error.chain().find_map(|cause| of_train(cause.downcast_ref()?).map(String::from))
-        })
-        .or_else(|| {
-            error.chain().find_map(|cause| of_generation(cause.downcast_ref()?).map(String::from))
-        })
+    let of = |cause: &(dyn std::error::Error + 'static)| {
+        if let Some(hinted) = cause.downcast_ref::<Hinted>() {
+            return Some(hinted.hint.clone());
+        }
+        let core = cause.downcast_ref().and_then(of_core);
+        let train = || cause.downcast_ref().and_then(of_train);
+        let generation = || cause.downcast_ref().and_then(of_generation);
+        core.or_else(train).or_else(generation).map(String::from)
+    };
+    error.chain().find_map(of)
 }
 
 fn of_core(error: &CoreError) -> Option<&'static str> {

@@ -58,7 +58,7 @@ impl Pictures {
             return output::print_json(&Line { file: Some(file), record });
         }
         match &generated.text {
-            Some(text) => output::print(format_args!("{file}\t{text}")),
+            Some(text) => output::print(format_args!("{file}\t{}", one_line(text))),
             None => output::print(file),
         }
     }
@@ -81,18 +81,23 @@ pub(crate) fn write_texts(
 ) -> anyhow::Result<()> {
     let mut lines = String::new();
     for (label, record) in records {
-        let text = record.text.as_deref().unwrap_or_default();
+        let text = one_line(record.text.as_deref().unwrap_or_default());
         if args.json {
             lines.push_str(&serde_json::to_string(&Line { file: None, record })?);
         } else if let Some(label) = label {
-            lines.push_str(&format!("{label}\t{text}"));
+            lines.extend([label, "\t", &text]);
         } else {
-            lines.push_str(text);
+            lines.push_str(&text);
         }
         lines.push('\n');
     }
     let path = (args.output != Path::new("-")).then_some(&*args.output);
     target::write(path, lines.as_bytes())
+}
+
+/// A text whose line breaks and tabs, which separate results, are blanks.
+fn one_line(text: &str) -> String {
+    text.replace(['\n', '\r', '\t'], " ")
 }
 
 /// Makes sure, before the work begins, that texts can be written.
@@ -105,4 +110,14 @@ pub(crate) fn prepare_texts(args: &TextOutputArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     Target::File(args.output.clone()).prepare()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_stays_on_its_line() {
+        assert_eq!(one_line("a\ncat\t\r!"), "a cat  !");
+    }
 }

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use trefoil_core::{Picture, Seed};
-use trefoil_diffusion::{GuidanceScale, SolverConfig, SolverKind};
+use trefoil_diffusion::SolverConfig;
 use trefoil_train::{Progress, StopFlag};
 use unidiffuser::mode::Mode;
 use unidiffuser::model::UniDiffuser;
@@ -46,6 +46,16 @@ impl Session {
         Ok(ModelId::of(&self.folder)?)
     }
 
+    /// Where it was loaded from.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether the user asked to stop.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.is_requested()
+    }
+
     /// What the command line asks for, completed by what the model recommends.
     pub(crate) fn request(&self, mode: Mode, args: &SamplingArgs) -> anyhow::Result<Request> {
         if args.guidance.is_some() && !mode.is_guided() {
@@ -53,11 +63,11 @@ impl Session {
             return Err(hinted(message, "leave it out: there is nothing to be guided to"));
         }
         let Recommended { guidance, steps, solver } = self.recommended;
-        let kind = args.solver.or(solver).unwrap_or(SolverKind::default());
+        let kind = args.solver.or(solver).unwrap_or_default();
         let steps = args.steps.map(|n| n as usize).or(steps).unwrap_or(DEFAULT_STEPS);
         let mut request = Request::new(mode);
         request.solver = SolverConfig::new(kind, steps);
-        request.guidance = args.guidance.or(guidance).unwrap_or(GuidanceScale::default());
+        request.guidance = args.guidance.or(guidance).unwrap_or_default();
         request.seed = Seed(args.seed.unwrap_or_else(|| self.random_seed()));
         request.batch = args.batch;
         Ok(request)

@@ -6,6 +6,9 @@ use burn::tensor::{Int, Tensor};
 
 use super::init::Init;
 
+/// Most elements of a product that the matrix kernels of the CPU treat as small.
+const SMALL_PRODUCT: usize = 256;
+
 /// Whether a layer adds a bias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bias {
@@ -48,10 +51,28 @@ impl Linear {
         Self { weight, bias }
     }
 
+    /// A row's result does not depend on how many rows travel with it, bit for bit on the CPU.
+    ///
     /// # Shapes
     /// - `x`: `[..., in]`
     /// - returns: `[..., out]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let mut shape = x.dims();
+        let rows: usize = shape[..D - 1].iter().product();
+        let [d_out, d_in] = self.weight.dims();
+        shape[D - 1] = d_out;
+        let flat: Tensor<2> = x.reshape([rows, d_in]);
+        // Products of one row, or with few elements, are summed in another order by the matrix kernels:
+        // such a product is filled up with copies of its rows.
+        let least = (SMALL_PRODUCT / d_out + 1).max(2);
+        if rows >= least {
+            return self.product(flat).reshape(shape);
+        }
+        let filled = flat.repeat_dim(0, least.div_ceil(rows));
+        self.product(filled).narrow(0, 0, rows).reshape(shape)
+    }
+
+    fn product(&self, x: Tensor<2>) -> Tensor<2> {
         linear(x, self.weight.val().transpose(), self.bias.as_ref().map(Param::val))
     }
 }
@@ -74,5 +95,27 @@ impl Embedding {
     /// - returns: `[B, L, d]`
     pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         embedding(self.weight.val(), ids)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Seed;
+    use burn::tensor::Device;
+
+    #[test]
+    fn a_row_does_not_see_the_others() {
+        let device = Device::flex();
+        for [d_in, d_out] in [[20, 48], [64, 192], [192, 16], [48, 300]] {
+            let init = &mut Init::random(Seed(1), &device);
+            let layer = Linear::new(init, [d_in, d_out], Bias::Yes, WeightInit::FanIn);
+            let x = Seed(2).stream("x", 0).normal_tensor([7, 1, d_in], &device);
+            let all = layer.forward(x.clone());
+            for count in [1, 2, 3] {
+                let some = layer.forward(x.clone().narrow(0, 0, count)).into_data();
+                assert_eq!(some, all.clone().narrow(0, 0, count).into_data(), "{d_in} {d_out} {count}");
+            }
+        }
     }
 }

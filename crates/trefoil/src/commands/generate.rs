@@ -52,22 +52,19 @@ impl GenerateArgs {
         }
         let count = self.count.unwrap_or(1);
         let pictures = Pictures::new(&self.output, "generate", count)?;
+        let prompt = self.prompt.clone().or_else(|| record.as_ref().and_then(|r| r.prompt.clone()));
         let session = Session::open(&self.model, talk)?;
+        if let Some(prompt) = &prompt {
+            session.check_prompt(prompt)?;
+        }
         let mut request = match &record {
             None => session.request(Mode::TextToImage, &self.sampling)?,
             Some(record) => self.again(&session, record)?,
         };
-        if request.mode.needs_prompt() {
-            session.check_prompt(request.prompt.insert(match (&self.prompt, &record) {
-                (Some(prompt), _) => prompt.clone(),
-                (None, record) => {
-                    record.as_ref().and_then(|r| r.prompt.clone()).unwrap_or_default()
-                }
-            }))?;
-        }
+        request.prompt = prompt;
         let id = session.id()?;
         if let Some(record) = &record
-            && record.model != id
+            && record.model.sha256 != id.sha256
         {
             talk.warn(format_args!(
                 "the picture was drawn by {} ({:.10}), this model is {} ({:.10}): the result will differ; \

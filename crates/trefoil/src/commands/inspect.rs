@@ -58,7 +58,8 @@ impl InspectArgs {
                 talk.note(format_args!("{name}: no settings inside"));
             }
             if self.json {
-                let mut object = Map::from_iter([("file".into(), json!(name.to_string()))]);
+                let mut object = Map::new();
+                object.insert("file".into(), json!(name.to_string()));
                 if let Value::Object(rest) = found.json {
                     object.extend(rest);
                 }

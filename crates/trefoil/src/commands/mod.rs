@@ -4,10 +4,12 @@ mod blend;
 mod caption;
 mod completions;
 mod data;
+mod evaluate;
 mod generate;
 mod inspect;
 mod joint;
 mod sample;
+mod tour;
 mod train;
 mod vary;
 
@@ -44,6 +46,8 @@ commands! {
     Vary(vary::VaryArgs),
     Blend(blend::BlendArgs),
     Inspect(inspect::InspectArgs),
+    Evaluate(evaluate::EvaluateArgs),
+    Tour(tour::TourArgs),
     Data(data::DataArgs),
     Train(train::TrainArgs),
     Completions(completions::CompletionsArgs),

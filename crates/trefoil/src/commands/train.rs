@@ -24,8 +24,8 @@ Examples:
   trefoil train unidiffuser --config r.toml --data d --run runs/first --set unidiffuser.train.seed=1
   trefoil train all --config recipes/openmoji-32.toml --dry-run
 
-Ctrl-C saves and exits with 130; the same command continues where the run was. Stages depend on those
-before them: autoencoder, clip, caption, unidiffuser.")]
+Stages depend on those before them: autoencoder, clip, caption, unidiffuser.
+Ctrl-C saves and exits with 130; the same command continues the run.")]
 pub(crate) struct TrainArgs {
     /// Which stage, or all of them and the complete model folder
     #[arg(value_parser = what())]
@@ -85,6 +85,9 @@ impl TrainArgs {
             return Ok(Answer::Yes);
         }
         let folder = self.run.context("`--run` is missing")?;
+        if let What::One(stage) = self.what {
+            check_order(stage, &folder)?;
+        }
         let device = self.device.device.device()?;
         let on_problem = if self.strict { OnProblem::Stop } else { OnProblem::Skip };
         let (pairs, problems) = Pairs::load(&self.data, &recipe.data, on_problem)?;
@@ -121,6 +124,27 @@ impl TrainArgs {
     }
 }
 
+/// Makes sure that the stages whose networks a stage reads are finished.
+fn check_order(stage: Stage, run: &Path) -> anyhow::Result<()> {
+    let needed: &[Stage] = match stage {
+        Stage::Autoencoder | Stage::Clip => &[],
+        Stage::Caption => &[Stage::Clip],
+        Stage::UniDiffuser => &[Stage::Autoencoder, Stage::Clip, Stage::Caption],
+    };
+    for earlier in needed {
+        // The folder is there from the start; the networks come last.
+        let model = run.join(earlier.name()).join("model");
+        if !std::fs::read_dir(&model).is_ok_and(|mut entries| entries.next().is_some()) {
+            let run = run.display();
+            let message = format!("{stage} needs {earlier}, which is not finished in {run}");
+            let hint =
+                format!("run `trefoil train {earlier}` with the same `--run` first, or `all`");
+            return Err(hinted(message, hint));
+        }
+    }
+    Ok(())
+}
+
 /// Says what is going to happen.
 fn plan(talk: Talk, what: What, recipe: &Recipe, pairs: &Pairs) {
     let side = recipe.data.resolution;
@@ -133,8 +157,12 @@ fn plan(talk: Talk, what: What, recipe: &Recipe, pairs: &Pairs) {
             Stage::UniDiffuser => &recipe.unidiffuser.train,
         };
         talk.note(format_args!(
-            "{stage:<12} {} samples, {} per update, learning rate {}, seed {}",
-            train.duration, train.batch_size, train.learning_rate, train.seed.0
+            "{:<12} {} samples, {} per update, learning rate {}, seed {}",
+            stage.name(),
+            train.duration,
+            train.batch_size,
+            train.learning_rate,
+            train.seed.0
         ));
     }
 }

@@ -1,8 +1,11 @@
 //! `trefoil train` on a dozen pictures.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
+
+use serde_json::json;
 
 use crate::support::{json_lines, lines, run, trefoil, write_picture};
 
@@ -63,15 +66,19 @@ fn workplace(durations: [u32; 4], checkpoint_every: u32) -> tempfile::TempDir {
     let mut rows = String::new();
     for i in 0..12_u8 {
         write_picture(&data.join(format!("{i:02}.png")), [i * 20, 255 - i * 20, 128]);
-        rows += &format!("{{\"file_name\": \"{i:02}.png\", \"text\": \"picture number {i}\"}}\n");
+        let row =
+            json!({"file_name": format!("{i:02}.png"), "text": format!("picture number {i}")});
+        writeln!(rows, "{row}").unwrap();
     }
     std::fs::write(data.join("metadata.jsonl"), rows).unwrap();
     let mut recipe = RECIPE.to_string();
     for (stage, duration) in STAGES.iter().zip(durations) {
-        recipe += &format!(
+        write!(
+            recipe,
             "\n[{stage}.train]\nbatch_size = 4\nduration = {duration}\nwarmup = 8\n\
              log_every = 8\nsample_every = 0\ncheckpoint_every = {checkpoint_every}\n"
-        );
+        )
+        .unwrap();
     }
     std::fs::write(folder.path().join("recipe.toml"), recipe).unwrap();
     folder
@@ -169,7 +176,11 @@ fn mistakes_are_named_before_the_work_begins() {
     std::fs::write(folder.path().join("data/05.png"), "broken").unwrap();
     refused(&with(&["--strict"]), "05.png: broken picture");
     assert!(!folder.path().join("run").exists());
-    refused(&train("unidiffuser", "run"), "error: cannot read run/autoencoder/model/");
+    refused(
+        &train("unidiffuser", "run"),
+        "error: unidiffuser needs autoencoder, which is not finished in run\n\nhint: run `trefoil",
+    );
+    assert!(!folder.path().join("run").exists());
 }
 
 /// Starts a training and kills it, without any warning, once its stage has written checkpoints.
@@ -190,7 +201,10 @@ fn kill_in(folder: &Path, stage: &str, checkpoints: usize) {
         assert_eq!(child.try_wait().unwrap(), None, "{stage} ended before it could be killed");
         if let Ok(entries) = std::fs::read_dir(&state) {
             let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
-            seen.extend(names.filter(|name| name.to_string_lossy().ends_with(".safetensors")));
+            seen.extend(
+                names
+                    .filter(|name| Path::new(name).extension().is_some_and(|e| e == "safetensors")),
+            );
         }
         std::thread::sleep(Duration::from_millis(2));
     }
