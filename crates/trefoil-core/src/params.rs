@@ -113,7 +113,8 @@ pub fn import<M: Module>(
                     Tensor::from_data(data, &device).set_require_grad(tracked)
                 }),
                 Ok(data) => {
-                    let reason = format!("expected shape {shape:?}, found {:?}", data.shape().to_vec());
+                    let reason =
+                        format!("expected shape {shape:?}, found {:?}", data.shape().to_vec());
                     self.error = Some(Error::config(name, reason));
                     param
                 }

@@ -55,7 +55,8 @@ mod tests {
     #[test]
     fn text_and_pixels_round_trip() {
         let picture = Picture::new(2, 1, vec![1, 2, 3, 4, 5, 6]).unwrap();
-        let bytes = encode(&picture, &[("parameters", "a cat 猫"), ("trefoil", "{\"seed\":1}")]).unwrap();
+        let bytes =
+            encode(&picture, &[("parameters", "a cat 猫"), ("trefoil", "{\"seed\":1}")]).unwrap();
         assert_eq!(Picture::decode(&bytes, "x").unwrap(), picture);
         let read = texts(&bytes, "x").unwrap();
         assert_eq!(read[0], ("parameters".to_string(), "a cat 猫".to_string()));

@@ -144,7 +144,9 @@ fn floats(view: &TensorView<'_>) -> Option<Vec<f32>> {
 /// [`Error::MissingTensors`], [`Error::UnexpectedTensors`], [`Error::TensorShape`], [`Error::Format`].
 pub fn load_strict<M: Module>(module: M, file: &WeightFile, ignored: &[&str]) -> Result<M> {
     check_names(&module, &file.path, file.names()?, ignored)?;
-    params::import(module, &mut |name, expected| checked(file.get(name)?, &file.path, name, expected))
+    params::import(module, &mut |name, expected| {
+        checked(file.get(name)?, &file.path, name, expected)
+    })
 }
 
 /// As [`load_strict`], from tensors that were read (and perhaps renamed) before; `path` is for messages.
@@ -196,10 +198,8 @@ fn check_names<M: Module>(
             None => name == *pattern,
         })
     };
-    let unexpected: Vec<String> = found
-        .into_iter()
-        .filter(|name| !wanted.contains(name) && !is_ignored(name))
-        .collect();
+    let unexpected: Vec<String> =
+        found.into_iter().filter(|name| !wanted.contains(name) && !is_ignored(name)).collect();
     if unexpected.is_empty() {
         return Ok(());
     }

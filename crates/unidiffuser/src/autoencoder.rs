@@ -240,8 +240,7 @@ impl Decoder {
     fn new(config: &AutoencoderConfig, init: &mut Init) -> Self {
         let widths: Vec<usize> = config.block_out_channels.iter().rev().copied().collect();
         let (deepest, last) = (widths[0], widths[widths.len() - 1]);
-        let conv_in =
-            Conv2d::new(init, [config.latent_channels, deepest], Conv2dOptions::same(3));
+        let conv_in = Conv2d::new(init, [config.latent_channels, deepest], Conv2dOptions::same(3));
         let mid_block = MidBlock::new(config, init, deepest);
         let up_blocks = (0..widths.len())
             .map(|i| {

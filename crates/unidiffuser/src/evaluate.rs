@@ -254,8 +254,8 @@ fn measure(
     (split, report): (&str, &mut Report),
 ) -> Result<(), EvaluateError> {
     let n = pool.queries;
-    let truth = Truth::new(pool.prompts.len(), &(0..n).collect::<Vec<_>>())?
-        .with_groups(&pool.groups)?;
+    let truth =
+        Truth::new(pool.prompts.len(), &(0..n).collect::<Vec<_>>())?.with_groups(&pool.groups)?;
 
     let real = embed_pictures(model, &pool.pictures[..n])?;
     let made = embed_pictures(model, drawn)?;

@@ -141,7 +141,11 @@ pub fn uvit_to_diffusers(tensors: Vec<(String, TensorData)>) -> Vec<(String, Ten
         } else {
             let theirs = rename_back(&INNER, inner);
             // The skip projection lies beside the block of an out-block, not in it.
-            let place = if theirs.starts_with("skip.") { prefix.trim_end_matches("block.") } else { &prefix };
+            let place = if theirs.starts_with("skip.") {
+                prefix.trim_end_matches("block.")
+            } else {
+                &prefix
+            };
             format!("{place}{theirs}")
         };
         if let Some(part) = name.strip_prefix("patch_embed.proj.") {

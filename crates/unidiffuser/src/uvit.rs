@@ -134,7 +134,8 @@ impl UVitConfig {
         let side = self.sample_size / self.patch_size;
         let patch = self.patch_size * self.patch_size * self.in_channels;
         let half = self.num_layers / 2;
-        let linear = |init: &mut Init, shape| Linear::new(init, shape, Bias::Yes, WeightInit::Normal(STD));
+        let linear =
+            |init: &mut Init, shape| Linear::new(init, shape, Bias::Yes, WeightInit::Normal(STD));
         let tokens = 2 + self.num_text_tokens + 1 + side * side;
         let blocks = |init: &mut Init, skip: Skip| -> Vec<Block> {
             (0..half).map(|_| Block::new(self, init, skip)).collect()
@@ -149,7 +150,9 @@ impl UVitConfig {
             },
             text_embed: linear(init, [self.text_dim, d]),
             clip_img_embed: linear(init, [self.clip_img_dim, d]),
-            token_embedding: self.use_data_type_embedding.then(|| Embedding::new(init, [2, d], 1.0)),
+            token_embedding: self
+                .use_data_type_embedding
+                .then(|| Embedding::new(init, [2, d], 1.0)),
             pos_embed: init.normal([1, tokens, d], STD),
             pos_embed_token: self.use_data_type_embedding.then(|| init.full([1, 1, d], 0.0)),
             in_blocks: blocks(init, Skip::Without),
@@ -343,9 +346,8 @@ impl Block {
     fn new(config: &UVitConfig, init: &mut Init, skip: Skip) -> Self {
         let d = config.embed_dim;
         let hidden = d * config.mlp_ratio;
-        let linear = |init: &mut Init, shape, bias| {
-            Linear::new(init, shape, bias, WeightInit::Normal(STD))
-        };
+        let linear =
+            |init: &mut Init, shape, bias| Linear::new(init, shape, bias, WeightInit::Normal(STD));
         let with_skip = skip == Skip::With;
         Self {
             skip_linear: with_skip.then(|| linear(init, [2 * d, d], Bias::Yes)),

@@ -46,12 +46,12 @@ fn keys_are_the_published_ones() {
     let mut names: Vec<String> = params::shapes(&network).into_iter().map(|(n, _)| n).collect();
     names.sort();
     let text = std::fs::read_to_string(fixture("keys/unidiffuser_keys_vae_diffusers.txt")).unwrap();
-    let mut expected: Vec<String> =
-        text
+    let mut expected: Vec<String> = text
         .lines()
         .filter(|l| !l.starts_with('#'))
         .filter_map(|l| l.split_whitespace().next())
-        .map(ToString::to_string).collect();
+        .map(ToString::to_string)
+        .collect();
     expected.sort();
     assert_eq!(names, expected);
 }

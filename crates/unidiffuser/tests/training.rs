@@ -63,7 +63,9 @@ fn mean(file: &WeightFile, name: &str) -> f64 {
 fn both_weightings_and_their_gradients_equal_pytorch() {
     let file = open("train");
     let grads = open("train_grads");
-    for (weighting, name) in [(Weighting::Elements, "loss_concat"), (Weighting::Parts, "loss_parts")] {
+    for (weighting, name) in
+        [(Weighting::Elements, "loss_concat"), (Weighting::Parts, "loss_parts")]
+    {
         let network = network();
         let total = loss(&network, &file, 0, weighting).total;
         let expected = mean(&file, &format!("step0.{name}"));

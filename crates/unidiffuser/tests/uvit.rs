@@ -45,7 +45,9 @@ fn input(file: &WeightFile, z: &str) -> Modalities {
 fn both_versions_equal_the_reference() {
     for version in [0, 1] {
         let (file, network) = (open(&format!("uvit_v{version}")), load(version));
-        for (i, (image, text)) in [(1.0, 1000.0), (0.0, 1000.0), (980.02, 1000.0)].iter().enumerate() {
+        for (i, (image, text)) in
+            [(1.0, 1000.0), (0.0, 1000.0), (980.02, 1000.0)].iter().enumerate()
+        {
             let out = network.forward(input(&file, "z"), &Levels::uniform(2, *image, *text));
             compare(&file, &format!("case{i}"), out);
         }
@@ -94,7 +96,8 @@ fn latents_need_not_be_square() {
 fn keys_are_the_published_ones() {
     let read_list = |name: &str| -> Vec<(String, Vec<usize>)> {
         let text = std::fs::read_to_string(fixture(name)).unwrap();
-        let mut list: Vec<_> = text.lines().filter(|l| !l.is_empty() && !l.starts_with('#')).map(parse).collect();
+        let mut list: Vec<_> =
+            text.lines().filter(|l| !l.is_empty() && !l.starts_with('#')).map(parse).collect();
         list.sort();
         list
     };
@@ -114,7 +117,8 @@ fn keys_are_the_published_ones() {
         written.sort_by(|a, b| a.0.cmp(&b.0));
         let names: Vec<String> = written.iter().map(|(name, _)| name.clone()).collect();
         assert_eq!(names, file.names().unwrap());
-        for (name, data) in written.iter().filter(|(n, _)| !n.starts_with("transformer.pos_embed")) {
+        for (name, data) in written.iter().filter(|(n, _)| !n.starts_with("transformer.pos_embed"))
+        {
             assert_eq!(data, &file.get(name).unwrap(), "{name}");
         }
     }

@@ -63,8 +63,7 @@ impl Conv2d {
     /// - `x`: `[B, in, H, W]`
     /// - returns: `[B, out, H', W']`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let options =
-            ConvOptions::new([self.stride; 2], [self.padding; 2], [1, 1], 1);
+        let options = ConvOptions::new([self.stride; 2], [self.padding; 2], [1, 1], 1);
         conv2d(x, self.weight.val(), self.bias.as_ref().map(Param::val), options)
     }
 }

@@ -38,7 +38,12 @@ pub struct Linear {
 
 impl Linear {
     /// A fresh layer.
-    pub fn new(init: &mut Init, [d_in, d_out]: [usize; 2], bias: Bias, weights: WeightInit) -> Self {
+    pub fn new(
+        init: &mut Init,
+        [d_in, d_out]: [usize; 2],
+        bias: Bias,
+        weights: WeightInit,
+    ) -> Self {
         let bound = (d_in as f64).sqrt().recip();
         let weight = match weights {
             WeightInit::Normal(std) => init.normal([d_out, d_in], std),
@@ -114,7 +119,11 @@ mod tests {
             let all = layer.forward(x.clone());
             for count in [1, 2, 3] {
                 let some = layer.forward(x.clone().narrow(0, 0, count)).into_data();
-                assert_eq!(some, all.clone().narrow(0, 0, count).into_data(), "{d_in} {d_out} {count}");
+                assert_eq!(
+                    some,
+                    all.clone().narrow(0, 0, count).into_data(),
+                    "{d_in} {d_out} {count}"
+                );
             }
         }
     }

@@ -121,7 +121,10 @@ fn load(
         match Pairs::load(sources, &recipe, OnProblem::Skip) {
             Ok((pairs, problems)) => {
                 if !problems.is_empty() {
-                    talk.warn(format_args!("{} broken samples left out: `trefoil data check` lists them", problems.len()));
+                    talk.warn(format_args!(
+                        "{} broken samples left out: `trefoil data check` lists them",
+                        problems.len()
+                    ));
                 }
                 splits.push((split, pairs));
             }

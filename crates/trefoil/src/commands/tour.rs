@@ -67,9 +67,13 @@ impl TourArgs {
         let examples = examples(&session)?;
         let pictures = self.output.join("pictures");
         fs::create_dir_all(&pictures)?;
-        let guide =
-            Guide { session: &session, sampling: &sampling, folder: &self.output, model: session.id()? };
-        let steps: [(&str, Step); 8] = [
+        let guide = Guide {
+            session: &session,
+            sampling: &sampling,
+            folder: &self.output,
+            model: session.id()?,
+        };
+        let steps: [(&str, Step<'_>); 8] = [
             ("Text to image", Guide::text_to_image),
             ("Image to text", Guide::image_to_text),
             ("Pairs of picture and text", Guide::joint),
@@ -97,8 +101,7 @@ impl TourArgs {
 }
 
 /// One stop: the command line that does the same, and what came out; nothing when interrupted.
-type Step =
-    fn(&Guide<'_>, &[Example]) -> anyhow::Result<Option<(String, Vec<Figure>)>>;
+type Step<'g> = fn(&Guide<'g>, &[Example]) -> anyhow::Result<Option<(String, Vec<Figure>)>>;
 
 impl Guide<'_> {
     fn request(&self, mode: Mode) -> anyhow::Result<Request> {
@@ -110,7 +113,12 @@ impl Guide<'_> {
     }
 
     /// Writes a picture with its settings inside; returns its place seen from the page.
-    fn keep(&self, name: &str, picture: &Picture, record: Option<&Record>) -> anyhow::Result<String> {
+    fn keep(
+        &self,
+        name: &str,
+        picture: &Picture,
+        record: Option<&Record>,
+    ) -> anyhow::Result<String> {
         let place = format!("pictures/{name}.png");
         let bytes = match record {
             Some(record) => record.embed(picture)?,
@@ -140,7 +148,10 @@ impl Guide<'_> {
                     )?),
                     None => None,
                 };
-                Ok(Figure { pictures: picture.into_iter().collect(), text: text.unwrap_or_default() })
+                Ok(Figure {
+                    pictures: picture.into_iter().collect(),
+                    text: text.unwrap_or_default(),
+                })
             })
             .collect()
     }
@@ -218,7 +229,10 @@ impl Guide<'_> {
         Ok(Some(("trefoil vary PICTURE.png -n 5".into(), figures)))
     }
 
-    fn text_variations(&self, examples: &[Example]) -> anyhow::Result<Option<(String, Vec<Figure>)>> {
+    fn text_variations(
+        &self,
+        examples: &[Example],
+    ) -> anyhow::Result<Option<(String, Vec<Figure>)>> {
         let example = examples.first().context("the model has no examples")?;
         let mut request = self.request(Mode::TextVariation)?;
         request.prompt = Some(example.caption.clone());
@@ -251,9 +265,8 @@ fn examples(session: &Session) -> anyhow::Result<Vec<Example>> {
     let folder = session.folder().join(EXAMPLES);
     let options =
         DataOptions { split: None, ..DataOptions::new(session.model.image_size() as u32) };
-    let dataset = Dataset::load(std::slice::from_ref(&folder), &options).with_context(|| {
-        format!("the tour needs captioned pictures in {}", folder.display())
-    })?;
+    let dataset = Dataset::load(std::slice::from_ref(&folder), &options)
+        .with_context(|| format!("the tour needs captioned pictures in {}", folder.display()))?;
     let first = |captions: Vec<String>| captions.into_iter().next().unwrap_or_default();
     Ok(dataset
         .samples

@@ -20,9 +20,9 @@ use crate::output::{self, Talk};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  trefoil train all --config recipes/openmoji-32.toml --data data/openmoji --run runs/first
+  trefoil train all --config configs/unidiffuser/openmoji-32.toml --data data/openmoji --run runs/first
   trefoil train unidiffuser --config r.toml --data d --run runs/first --set unidiffuser.train.seed=1
-  trefoil train all --config recipes/openmoji-32.toml --dry-run
+  trefoil train all --config configs/unidiffuser/openmoji-32.toml --dry-run
 
 Stages depend on those before them: autoencoder, clip, caption, unidiffuser.
 Ctrl-C saves and exits with 130; the same command continues the run.")]

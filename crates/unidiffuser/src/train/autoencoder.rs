@@ -106,7 +106,8 @@ impl Task for AutoencoderTask<'_> {
 /// Mean peak signal-to-noise ratio of pictures with 8 bits, in decibels; equal pictures count 100.
 fn psnr(references: &[Picture], pictures: &[Picture]) -> f64 {
     let one = |(a, b): (&Picture, &Picture)| {
-        let squares = a.pixels().iter().zip(b.pixels()).map(|(x, y)| f64::from(x.abs_diff(*y)).powi(2));
+        let squares =
+            a.pixels().iter().zip(b.pixels()).map(|(x, y)| f64::from(x.abs_diff(*y)).powi(2));
         let mean = squares.sum::<f64>() / a.pixels().len() as f64;
         if mean == 0.0 { 100.0 } else { 10.0 * (255.0 * 255.0 / mean).log10() }
     };

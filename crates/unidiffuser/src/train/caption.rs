@@ -52,8 +52,12 @@ impl HiddenStates {
         let mut values = Vec::new();
         let mut shape = [context, 0];
         for chunk in pairs.all_captions().chunks(CHUNK) {
-            let ids: Vec<i64> =
-                tokenizer.encode_batch(chunk, context)?.concat().into_iter().map(i64::from).collect();
+            let ids: Vec<i64> = tokenizer
+                .encode_batch(chunk, context)?
+                .concat()
+                .into_iter()
+                .map(i64::from)
+                .collect();
             let ids =
                 Tensor::<2, Int>::from_data(TensorData::new(ids, [chunk.len(), context]), &device);
             let hidden = encoder.forward(ids); // [n, L, D]
@@ -211,11 +215,8 @@ pub fn standardise(model: CaptionDecoder, hidden: &HiddenStates) -> Result<Capti
         count += (n * l) as f64;
     }
     let mean: Vec<f64> = sums.iter().map(|s| s / count).collect();
-    let scale: Vec<f64> = squares
-        .iter()
-        .zip(&mean)
-        .map(|(s, m)| (s / count - m * m).max(1e-12).sqrt())
-        .collect();
+    let scale: Vec<f64> =
+        squares.iter().zip(&mean).map(|(s, m)| (s / count - m * m).max(1e-12).sqrt()).collect();
     let tensors: std::collections::HashMap<String, TensorData> =
         params::export(&model).into_iter().collect();
     let decode: Vec<f64> = tensors["decode_prefix.weight"].iter::<f64>().collect();
@@ -227,8 +228,12 @@ pub fn standardise(model: CaptionDecoder, hidden: &HiddenStates) -> Result<Capti
             "encode_prefix.weight" => {
                 values.map(|(k, v)| (v / scale[k / shape[1]]) as f32).collect()
             }
-            "encode_prefix.bias" => values.map(|(k, v)| ((v - mean[k]) / scale[k]) as f32).collect(),
-            "decode_prefix.weight" => values.map(|(k, v)| (v * scale[k % channels]) as f32).collect(),
+            "encode_prefix.bias" => {
+                values.map(|(k, v)| ((v - mean[k]) / scale[k]) as f32).collect()
+            }
+            "decode_prefix.weight" => {
+                values.map(|(k, v)| (v * scale[k % channels]) as f32).collect()
+            }
             "decode_prefix.bias" => values
                 .map(|(k, v)| {
                     let row = &decode[k * channels..(k + 1) * channels];
@@ -255,8 +260,9 @@ mod tests {
         let model = config.init(&mut Init::random(Seed(4), &device)).unwrap();
         let (l, d) = (config.prefix_length, config.prefix_inner_dim);
         let mut stream = Seed(5).stream("hidden", 0);
-        let values: Vec<Vec<f32>> =
-            (0..40).map(|_| stream.normals(l * d).iter().map(|v| v * 3.0 + 1.0).collect()).collect();
+        let values: Vec<Vec<f32>> = (0..40)
+            .map(|_| stream.normals(l * d).iter().map(|v| v * 3.0 + 1.0).collect())
+            .collect();
         let hidden = HiddenStates { values, starts: (0..40).collect(), shape: [l, d] };
         let rows: Vec<usize> = (0..40).collect();
         let captions = CaptionBatch::new(&vec![vec![1, 2, 3]; 40]).unwrap();

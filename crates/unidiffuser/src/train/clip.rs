@@ -7,8 +7,8 @@
 use burn::module::{Module, Param};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use trefoil_core::nn::Init;
 use trefoil_core::Result;
+use trefoil_core::nn::Init;
 use trefoil_train::{Batch, Losses, Position, RunFolder, Task};
 
 use super::data::Pairs;
@@ -236,8 +236,8 @@ impl Task for ClipTask<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use trefoil_core::Seed;
     use crate::clip::{ClipTextConfig, ClipVisionConfig, TextProjection};
+    use trefoil_core::Seed;
 
     /// Two pairs with orthogonal embeddings of known similarity: the loss is a logistic function.
     #[test]
@@ -252,17 +252,15 @@ mod tests {
         let mut stream = Seed(2).stream("pixels", 0);
         let pixels = stream.normal_tensor([3, 3, side, side], &device);
         let ids = Tensor::<2, Int>::from_ints([[1, 4, 2], [1, 5, 2], [1, 6, 2]], &device);
-        let loss = |groups: &[u64]| {
-            pair.loss(ids.clone(), pixels.clone(), groups).into_scalar::<f32>()
-        };
+        let loss =
+            |groups: &[u64]| pair.loss(ids.clone(), pixels.clone(), groups).into_scalar::<f32>();
         // With all of one group nothing is wrong to choose.
         assert!(loss(&[0, 0, 0]).abs() < 1e-6);
         let (images, texts) = (pair.embed_image(pixels.clone()), pair.embed_text(ids.clone()));
         let scores = (images.matmul(texts.transpose()) / 0.07).into_data();
         let s: Vec<f64> = scores.iter::<f64>().collect();
-        let entropy = |row: [f64; 3], i: usize| {
-            row.iter().map(|v| v.exp()).sum::<f64>().ln() - row[i]
-        };
+        let entropy =
+            |row: [f64; 3], i: usize| row.iter().map(|v| v.exp()).sum::<f64>().ln() - row[i];
         let expected: f64 = (0..3)
             .map(|i| {
                 entropy([s[3 * i], s[3 * i + 1], s[3 * i + 2]], i)

@@ -129,8 +129,7 @@ impl Features {
                 inputs.into_iter().map(|input| (input.vae, input.clip)).unzip();
             let posterior = frozen.autoencoder.encode(Tensor::cat(vae, 0));
             let deviation = (posterior.logvar * 0.5).exp();
-            let moments =
-                Tensor::stack::<5>(vec![posterior.mean * scale, deviation * scale], 1); // [n, 2, Z, h, w]
+            let moments = Tensor::stack::<5>(vec![posterior.mean * scale, deviation * scale], 1); // [n, 2, Z, h, w]
             let [_, _, z, h, w] = moments.dims();
             this.latent = [z, h, w];
             this.moments.extend(host(moments.into_data()));

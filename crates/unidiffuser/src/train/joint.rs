@@ -16,8 +16,7 @@ use super::recipe::{JointRecipe, Weighting};
 use crate::uvit::{Levels, Modalities, UVit};
 
 /// Draws something from the averaged network while it trains.
-pub type Preview<'a> =
-    dyn FnMut(&UVit, &RunFolder, Position) -> trefoil_train::Result<()> + 'a;
+pub type Preview<'a> = dyn FnMut(&UVit, &RunFolder, Position) -> trefoil_train::Result<()> + 'a;
 
 /// The task of stage 4.
 pub struct JointTask<'a> {
@@ -140,14 +139,18 @@ impl JointTask<'_> {
         let steps = self.schedule.num_train_timesteps() as u64;
         let mut clean = [Vec::new(), Vec::new(), Vec::new()];
         let mut noise = [Vec::new(), Vec::new(), Vec::new()];
-        let mut levels =
-            Levels { image: Vec::new(), text: Vec::new(), data_type: vec![self.recipe.data_type; b] };
+        let mut levels = Levels {
+            image: Vec::new(),
+            text: Vec::new(),
+            data_type: vec![self.recipe.data_type; b],
+        };
         for item in &batch.items {
             let caption = self.pairs.choose(batch, item);
             let mut stream = batch.stream("noise", item);
             let (mean, deviation) = self.features.moments(item.index);
             let posterior = stream.normals(nz);
-            clean[0].extend(mean.iter().zip(deviation).zip(&posterior).map(|((m, s), e)| m + s * e));
+            clean[0]
+                .extend(mean.iter().zip(deviation).zip(&posterior).map(|((m, s), e)| m + s * e));
             clean[1].extend_from_slice(self.features.clip(item.index));
             clean[2].extend_from_slice(self.features.text(item.index, caption));
             levels.image.push((1 + stream.below(steps)) as f32);

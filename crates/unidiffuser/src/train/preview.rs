@@ -43,7 +43,8 @@ pub(super) fn draw(
     let mut pictures = Vec::new();
     for prompt in &prompts {
         let request = Request { prompt: Some(prompt.clone()), ..request(Mode::TextToImage) };
-        let out = model.generate(&request, &mut |_| ControlFlow::Continue(())).map_err(Error::task)?;
+        let out =
+            model.generate(&request, &mut |_| ControlFlow::Continue(())).map_err(Error::task)?;
         pictures.extend(out.into_iter().filter_map(|g| g.image));
     }
     let columns = (pictures.len() as f64).sqrt().ceil() as usize;
@@ -54,13 +55,12 @@ pub(super) fn draw(
     for &i in &shown {
         let image = Some(pairs.pictures()[i].clone());
         let request = Request { image, ..request(Mode::ImageToText) };
-        let out = model.generate(&request, &mut |_| ControlFlow::Continue(())).map_err(Error::task)?;
+        let out =
+            model.generate(&request, &mut |_| ControlFlow::Continue(())).map_err(Error::task)?;
         let text = out.into_iter().find_map(|g| g.text).unwrap_or_default();
         lines.push(format!("{}\t{text}", pairs.captions()[i][0]));
     }
     let path = run.samples_dir().join(format!("captions-{:09}.txt", position.samples));
-    fs::write_atomic(&path, |out| {
-        lines.iter().try_for_each(|line| writeln!(out, "{line}"))
-    })?;
+    fs::write_atomic(&path, |out| lines.iter().try_for_each(|line| writeln!(out, "{line}")))?;
     Ok(())
 }

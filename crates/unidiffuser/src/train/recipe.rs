@@ -269,7 +269,9 @@ mod tests {
     fn mistakes_are_named_with_their_table() {
         let error = |text: &str| Recipe::parse(text).unwrap_err().to_string();
         assert!(error("[data]\nresolutoin = 3").contains("unknown field `resolutoin`"));
-        assert!(error("[data]\nresolution = 33").contains("`data.resolution`: 33 is not a multiple"));
+        assert!(
+            error("[data]\nresolution = 33").contains("`data.resolution`: 33 is not a multiple")
+        );
         let text = "[unidiffuser.train]\nbatch_size = 0";
         assert!(error(text).contains("`unidiffuser.train.batch_size`"), "{}", error(text));
     }

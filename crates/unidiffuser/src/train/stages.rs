@@ -250,7 +250,8 @@ impl Workshop<'_> {
         let (autoencoder, _) = Autoencoder::load(&self.model_of(Stage::Autoencoder), self.device)?;
         let (vision, vision_config) =
             <ClipVision as Component>::load(&self.model_of(Stage::Clip), self.device)?;
-        let (decoder, _) = <CaptionDecoder as Component>::load(&self.model_of(Stage::Caption), self.device)?;
+        let (decoder, _) =
+            <CaptionDecoder as Component>::load(&self.model_of(Stage::Caption), self.device)?;
         let hidden = self.hidden_states()?;
         let frozen = Frozen {
             autoencoder: &autoencoder,

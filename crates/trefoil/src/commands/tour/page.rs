@@ -100,7 +100,9 @@ mod tests {
         page.section("T", "trefoil x", vec![figure]);
         let html = page.finish(Duration::from_secs(3));
         assert!(!html.contains("<script>") && html.contains("&quot;&gt;&lt;script&gt;"));
-        assert!(html.contains("a&lt;b") && html.contains("1.5 million") && html.contains("Seed 7."));
+        assert!(
+            html.contains("a&lt;b") && html.contains("1.5 million") && html.contains("Seed 7.")
+        );
         assert!(!html.contains("http"), "the page must work offline");
     }
 }
