@@ -10,7 +10,11 @@ use crate::{layers, process};
 
 /// Run the checks that every change must pass, most important first
 #[derive(Debug, Args)]
-pub(crate) struct CheckArgs {}
+pub(crate) struct CheckArgs {
+    /// Only the steps whose name contains this
+    #[arg(long)]
+    only: Option<String>,
+}
 
 /// A named part of the checks.
 struct Step {
@@ -45,7 +49,8 @@ impl CheckArgs {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let begin = Instant::now();
         let mut durations = Vec::new();
-        for Step { name, run } in STEPS {
+        let wanted = |name: &str| self.only.as_deref().is_none_or(|part| name.contains(part));
+        for Step { name, run } in STEPS.into_iter().filter(|step| wanted(step.name)) {
             eprintln!("==> {name}");
             let clock = Instant::now();
             run().with_context(|| format!("check `{name}`"))?;

@@ -102,8 +102,8 @@ fn normal_tail<I: Isa>(a: f32) -> (f32, f32) {
     let e = exp::<I>(-0.5 * a * a);
     let t = 1.0 / I::mul_add(0.27, a, 1.0);
     let mut q = I::mul_add(-0.118_433_59, t, 0.497_228_23);
-    q = I::mul_add(q, t, -0.402_385_79);
-    q = I::mul_add(q, t, 0.382_543_81);
+    q = I::mul_add(q, t, -0.402_385_8);
+    q = I::mul_add(q, t, 0.382_543_8);
     q = I::mul_add(q, t, 0.022_897_42);
     q = I::mul_add(q, t, 0.118_149_98);
     (e * (q * t), e)

@@ -242,7 +242,7 @@ pub(crate) fn backward(
         }
     });
     let channels = weight.len();
-    let sum_over_images = |part: fn(&(Vec<f32>, Vec<f32>)) -> &Vec<f32>| {
+    let sum_over_images = |part: fn(&Partial) -> &Vec<f32>| {
         let images = partials.chunks(options.groups);
         let images: Vec<Vec<f32>> =
             images.map(|groups| groups.iter().flat_map(part).copied().collect()).collect();
@@ -252,6 +252,9 @@ pub(crate) fn backward(
         (sum_over_images(|partial| &partial.0), sum_over_images(|partial| &partial.1));
     (grad, weight_grad, bias_grad)
 }
+
+/// Of one group: the gradients of its channels' weights and of their biases.
+type Partial = (Vec<f32>, Vec<f32>);
 
 /// How groups lie in a row-major image batch.
 struct GroupSize {

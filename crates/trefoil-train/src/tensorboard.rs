@@ -96,13 +96,11 @@ impl EventWriter {
     pub fn create(folder: &Path, resumed_at: Option<u64>) -> Result<Self> {
         let (path, file) = new_file(folder)?;
         let mut this = Self { file, path };
-        let mut event = this.event(0);
-        event.file_version = Some("brain.Event:2".into());
-        this.append(&event)?;
+        let file_version = Some("brain.Event:2".into());
+        this.append(&Event { file_version, ..event(0) })?;
         if let Some(samples) = resumed_at {
-            let mut event = this.event(samples + 1);
-            event.session_log = Some(SessionLog { status: 1 });
-            this.append(&event)?;
+            let session_log = Some(SessionLog { status: 1 });
+            this.append(&Event { session_log, ..event(samples + 1) })?;
         }
         Ok(this)
     }
@@ -138,13 +136,8 @@ impl EventWriter {
     }
 
     fn summary(&mut self, samples: u64, value: Vec<Value>) -> Result<()> {
-        let mut event = self.event(samples);
-        event.summary = Some(Summary { value });
-        self.append(&event)
-    }
-
-    fn event(&self, samples: u64) -> Event {
-        Event { wall_time: unix_time(), step: samples as i64, ..Event::default() }
+        let summary = Some(Summary { value });
+        self.append(&Event { summary, ..event(samples) })
     }
 
     fn append(&mut self, event: &Event) -> Result<()> {
@@ -153,6 +146,11 @@ impl EventWriter {
         // One call, so that a killed process leaves whole records or one that readers wait for.
         self.file.write_all(&record).map_err(fail)
     }
+}
+
+/// An empty event of this moment.
+fn event(samples: u64) -> Event {
+    Event { wall_time: unix_time(), step: samples as i64, ..Event::default() }
 }
 
 /// Events of a file, for tools and tests; a record that is cut off ends the list.

@@ -1,5 +1,6 @@
 //! Finding a model folder, what it recommends, and a fingerprint of its weights.
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -69,7 +70,11 @@ fn sha256(path: &Path) -> CoreResult<String> {
             n => hash.update(&buffer[..n]),
         }
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    let mut text = String::new();
+    for byte in hash.finalize() {
+        let _ = write!(text, "{byte:02x}");
+    }
+    Ok(text)
 }
 
 /// The folder that was asked for, or the model of the repository.

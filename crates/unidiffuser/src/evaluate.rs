@@ -186,7 +186,7 @@ fn groups(pictures: &[Picture], prompts: &[String]) -> Vec<u32> {
 }
 
 fn request(mode: Mode, guidance: GuidanceScale, options: &EvaluateOptions) -> Request {
-    let solver = options.solver.clone();
+    let solver = options.solver;
     Request { solver, guidance, seed: options.seed, ..Request::new(mode) }
 }
 

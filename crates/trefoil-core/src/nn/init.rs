@@ -32,7 +32,9 @@ impl Init {
     pub fn normal<const D: usize>(&mut self, shape: [usize; D], std: f64) -> Param<Tensor<D>> {
         self.draw(shape, |stream, n| {
             let mut values = stream.normals(n);
-            values.iter_mut().for_each(|v| *v *= std as f32);
+            for value in &mut values {
+                *value *= std as f32;
+            }
             values
         })
     }
@@ -41,7 +43,9 @@ impl Init {
     pub fn uniform<const D: usize>(&mut self, shape: [usize; D], bound: f64) -> Param<Tensor<D>> {
         self.draw(shape, |stream, n| {
             let mut values = stream.uniforms(n);
-            values.iter_mut().for_each(|v| *v = (*v * 2.0 - 1.0) * bound as f32);
+            for value in &mut values {
+                *value = (*value * 2.0 - 1.0) * bound as f32;
+            }
             values
         })
     }

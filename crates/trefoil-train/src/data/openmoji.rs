@@ -111,7 +111,7 @@ pub fn convert_openmoji(archive: &Path, out: &Path, options: &OpenMojiOptions) -
     check_target(out, options.existing)?;
     let Contents { entries, pictures, license } = read(archive)?;
     let mut problems = Problems::default();
-    let prepared = prepare(archive, select(entries, options), &pictures, options, &mut problems)?;
+    let prepared = prepare(archive, select(entries, options), &pictures, options, &mut problems);
     if prepared.is_empty() {
         return Err(Error::NoSamples { path: archive.into(), problems });
     }
@@ -196,7 +196,7 @@ fn prepare(
     pictures: &HashMap<String, Vec<u8>>,
     options: &OpenMojiOptions,
     problems: &mut Problems,
-) -> Result<Vec<Prepared>> {
+) -> Vec<Prepared> {
     let mut seen = std::collections::HashSet::new();
     let mut usable = Vec::new();
     for entry in entries {
@@ -206,7 +206,7 @@ fn prepare(
             problems.push(archive, entry.hexcode, Reason::Duplicate);
         }
     }
-    let one = |entry: Entry| -> Result<Prepared, (Entry, Reason)> {
+    let one = |entry: Entry| -> Result<Prepared, Box<(Entry, Reason)>> {
         let description = Description {
             annotation: &entry.annotation,
             tags: vec![&entry.tags, &entry.openmoji_tags],
@@ -215,10 +215,10 @@ fn prepare(
         };
         let captions = description.captions();
         if captions.is_empty() {
-            return Err((entry, Reason::EmptyCaption));
+            return Err(Box::new((entry, Reason::EmptyCaption)));
         }
         let Some(bytes) = pictures.get(&entry.hexcode) else {
-            return Err((entry, Reason::Absent));
+            return Err(Box::new((entry, Reason::Absent)));
         };
         let picture = Picture::decode_over(bytes, &entry.hexcode, options.background)
             .and_then(|p| match options.size {
@@ -228,7 +228,7 @@ fn prepare(
             .and_then(|p| Ok((png::encode(&p, &[])?, hash(p.pixels()))));
         match picture {
             Ok((png, pixels)) => Ok(Prepared { entry, captions, png, pixels }),
-            Err(error) => Err((entry, Reason::BrokenPicture(error.to_string()))),
+            Err(error) => Err(Box::new((entry, Reason::BrokenPicture(error.to_string())))),
         }
     };
     let results: Vec<_> = usable.into_par_iter().map(one).collect();
@@ -236,10 +236,13 @@ fn prepare(
     for result in results {
         match result {
             Ok(p) => prepared.push(p),
-            Err((entry, reason)) => problems.push(archive, entry.hexcode, reason),
+            Err(problem) => {
+                let (entry, reason) = *problem;
+                problems.push(archive, entry.hexcode, reason);
+            }
         }
     }
-    Ok(prepared)
+    prepared
 }
 
 /// FNV-1a.

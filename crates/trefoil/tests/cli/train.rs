@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::support::{json_lines, lines, run, trefoil, write_picture};
 
 /// Networks of a few thousand weights; each stage sees a few dozen samples.
-const RECIPE: &str = r#"
+const RECIPE: &str = r"
 [data]
 resolution = 16
 clip_vocabulary = 600
@@ -54,7 +54,7 @@ num_heads = 2
 [unidiffuser.preview]
 count = 1
 steps = 2
-"#;
+";
 
 const STAGES: [&str; 4] = ["autoencoder", "clip", "caption", "unidiffuser"];
 
@@ -197,7 +197,7 @@ fn kill_in(folder: &Path, stage: &str, checkpoints: usize) {
     let mut seen = std::collections::BTreeSet::new();
     let start = Instant::now();
     while seen.len() < checkpoints {
-        assert!(start.elapsed() < Duration::from_secs(300), "no checkpoint of {stage}");
+        assert!(start.elapsed() < Duration::from_mins(5), "no checkpoint of {stage}");
         assert_eq!(child.try_wait().unwrap(), None, "{stage} ended before it could be killed");
         if let Ok(entries) = std::fs::read_dir(&state) {
             let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
@@ -263,7 +263,7 @@ fn an_interrupted_run_saves_and_says_how_to_continue() {
     let log = folder.path().join("run/autoencoder/metrics.jsonl");
     let start = Instant::now();
     while !log.is_file() {
-        assert!(start.elapsed() < Duration::from_secs(300) && child.try_wait().unwrap().is_none());
+        assert!(start.elapsed() < Duration::from_mins(5) && child.try_wait().unwrap().is_none());
         std::thread::sleep(Duration::from_millis(2));
     }
     let pid = child.id().to_string();

@@ -40,6 +40,7 @@ struct VisionTransformer {
 
 /// Class token, patches and positions.
 #[derive(Module, Debug)]
+#[expect(clippy::struct_field_names, reason = "the published keys")]
 struct VisionEmbeddings {
     class_embedding: Param<Tensor<1>>,
     patch_embedding: Conv2d,

@@ -210,7 +210,9 @@ fn fingerprint(frozen: &Frozen<'_>, pairs: &Pairs) -> String {
     }
     for (picture, captions) in pairs.pictures().iter().zip(pairs.captions()) {
         add(picture.pixels());
-        captions.iter().for_each(|caption| add(caption.as_bytes()));
+        for caption in captions {
+            add(caption.as_bytes());
+        }
     }
     // Stands for the text encoder, whose output is what the codes are made of.
     let sample: Vec<usize> = (0..frozen.hidden.len()).step_by(97).collect();
