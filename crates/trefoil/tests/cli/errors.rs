@@ -84,7 +84,7 @@ fn values_that_are_out_of_range() {
 }
 
 /// From the name and shape of a tensor to its new shape, or to nothing when it is left out.
-type NewShape = dyn Fn(&str, Vec<usize>) -> Option<Vec<usize>>;
+type NewShape<'a> = dyn Fn(&str, Vec<usize>) -> Option<Vec<usize>> + 'a;
 
 #[test]
 fn models_that_are_absent_or_broken() {
@@ -100,7 +100,7 @@ fn models_that_are_absent_or_broken() {
     let file = "unet/diffusion_pytorch_model.safetensors";
     let weights = WeightFile::open(&model().join(file)).unwrap();
     let names = weights.names().unwrap();
-    let rewrite = |name: &str, change: &NewShape| {
+    let rewrite = |name: &str, change: &NewShape<'_>| {
         let copy = folder.path().join(name);
         copy_folder(&model(), &copy);
         let tensors = names.iter().filter_map(|name| {
