@@ -146,6 +146,15 @@ impl Picture {
         if width == 0 || height == 0 {
             return Err(Error::config("size", format!("{width}x{height} has no pixels")));
         }
+        // Pillow resamples rows first and rounds between the two passes.
+        self.resize_pass(width, self.height, filter)?.resize_pass(width, height, filter)
+    }
+
+    /// One pass of [`Picture::resize`]: at most one side changes.
+    fn resize_pass(&self, width: u32, height: u32, filter: Filter) -> Result<Self> {
+        if (width, height) == (self.width, self.height) {
+            return Ok(self.clone());
+        }
         let algorithm = match filter {
             Filter::Lanczos3 => ResizeAlg::Convolution(FilterType::Lanczos3),
             Filter::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),

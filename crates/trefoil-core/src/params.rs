@@ -7,57 +7,62 @@ use crate::error::{Error, Result};
 
 /// All float parameters in the order of declaration, as f32.
 pub fn export<M: Module>(module: &M) -> Vec<(String, TensorData)> {
-    struct Visitor {
-        path: Vec<String>,
-        out: Vec<(String, TensorData)>,
-    }
-    impl ModuleVisitor for Visitor {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.path.push(name.to_string());
-        }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.pop();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let data = param.val().into_data().convert_dtype(DType::F32);
-            self.out.push((self.path.join("."), data));
-        }
-    }
-    let mut visitor = Visitor { path: Vec::new(), out: Vec::new() };
-    module.visit(&mut visitor);
-    visitor.out
+    walk(module, Values)
 }
 
 /// Names and shapes of all float parameters in the order of declaration.
 pub fn shapes<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
-    struct Visitor {
-        path: Vec<String>,
-        out: Vec<(String, Vec<usize>)>,
-    }
-    impl ModuleVisitor for Visitor {
-        fn enter_module(&mut self, name: &str, _: &str) {
-            self.path.push(name.to_string());
-        }
-        fn exit_module(&mut self, _: &str, _: &str) {
-            self.path.pop();
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.out.push((self.path.join("."), param.lazy_shape().to_vec()));
-        }
-    }
-    let mut visitor = Visitor { path: Vec::new(), out: Vec::new() };
-    module.visit(&mut visitor);
-    visitor.out
+    walk(module, Shapes)
 }
 
 /// The gradient of every parameter in the order of declaration, as f32; zeros where none flowed.
 pub fn gradients<M: Module>(module: &M, grads: &Gradients) -> Vec<(String, TensorData)> {
-    struct Visitor<'a> {
-        path: Vec<String>,
-        grads: &'a Gradients,
-        out: Vec<(String, TensorData)>,
+    walk(module, Grads(grads))
+}
+
+/// What is asked of each parameter.
+trait Ask {
+    type Answer;
+    fn ask<const D: usize>(&self, param: &Param<Tensor<D>>) -> Self::Answer;
+}
+
+struct Values;
+struct Shapes;
+struct Grads<'a>(&'a Gradients);
+
+impl Ask for Values {
+    type Answer = TensorData;
+    fn ask<const D: usize>(&self, param: &Param<Tensor<D>>) -> TensorData {
+        param.val().into_data().convert_dtype(DType::F32)
     }
-    impl ModuleVisitor for Visitor<'_> {
+}
+
+impl Ask for Shapes {
+    type Answer = Vec<usize>;
+    fn ask<const D: usize>(&self, param: &Param<Tensor<D>>) -> Vec<usize> {
+        param.lazy_shape().to_vec()
+    }
+}
+
+impl Ask for Grads<'_> {
+    type Answer = TensorData;
+    fn ask<const D: usize>(&self, param: &Param<Tensor<D>>) -> TensorData {
+        let value = param.val();
+        match value.grad(self.0) {
+            Some(grad) => grad.into_data().convert_dtype(DType::F32),
+            None => TensorData::zeros::<f32, _>(value.dims()),
+        }
+    }
+}
+
+/// Asks every float parameter, in the order of declaration.
+fn walk<M: Module, A: Ask>(module: &M, ask: A) -> Vec<(String, A::Answer)> {
+    struct Visitor<A: Ask> {
+        path: Vec<String>,
+        ask: A,
+        out: Vec<(String, A::Answer)>,
+    }
+    impl<A: Ask> ModuleVisitor for Visitor<A> {
         fn enter_module(&mut self, name: &str, _: &str) {
             self.path.push(name.to_string());
         }
@@ -65,15 +70,10 @@ pub fn gradients<M: Module>(module: &M, grads: &Gradients) -> Vec<(String, Tenso
             self.path.pop();
         }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let value = param.val();
-            let data = match value.grad(self.grads) {
-                Some(grad) => grad.into_data().convert_dtype(DType::F32),
-                None => TensorData::zeros::<f32, _>(value.dims()),
-            };
-            self.out.push((self.path.join("."), data));
+            self.out.push((self.path.join("."), self.ask.ask(param)));
         }
     }
-    let mut visitor = Visitor { path: Vec::new(), grads, out: Vec::new() };
+    let mut visitor = Visitor { path: Vec::new(), ask, out: Vec::new() };
     module.visit(&mut visitor);
     visitor.out
 }

@@ -5,6 +5,8 @@ mod errors;
 mod generate;
 mod help;
 mod inspect;
+mod shipped;
 mod support;
 mod texts;
+mod tour;
 mod train;

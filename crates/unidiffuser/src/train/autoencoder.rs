@@ -8,6 +8,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use trefoil_core::{Picture, Result};
+use trefoil_eval::{Features, psnr};
 use trefoil_train::{Batch, Error, Losses, Position, RunFolder, Task};
 
 use super::data::Pairs;
@@ -85,8 +86,17 @@ impl Task for AutoencoderTask<'_> {
         let shown: Vec<Picture> = pictures.iter().step_by(stride).cloned().collect();
         let images = Picture::to_tensor(&shown, &self.device)?;
         let decoded = Picture::from_tensor(model.decode(model.encode(images).mean))?;
-        let mean = psnr(&shown, &decoded);
-        run.log_scalars(position.samples, &[("preview/psnr", mean)])?;
+        let elements = shown[0].pixels().len();
+        let unit = |pictures: &[Picture]| -> Vec<f32> {
+            pictures.iter().flat_map(|p| p.to_planes([1.0; 3], [0.0; 3])).collect()
+        };
+        let (real, made) = (unit(&shown), unit(&decoded));
+        let measure = || {
+            let real = Features::new("pictures", &real, elements)?;
+            psnr(Features::new("reconstructions", &made, elements)?, real)
+        };
+        let report = measure().map_err(Error::task)?;
+        run.log_scalars(position.samples, &[("preview/psnr", report.mean.mean)])?;
         let rows: Vec<Picture> = shown.iter().chain(&decoded).cloned().collect();
         match Picture::grid(&rows, shown.len()) {
             Some(grid) => run.log_picture(position.samples, "reconstructions", &grid),
@@ -101,17 +111,6 @@ impl Task for AutoencoderTask<'_> {
             "pictures": self.pairs.len(),
         })
     }
-}
-
-/// Mean peak signal-to-noise ratio of pictures with 8 bits, in decibels; equal pictures count 100.
-fn psnr(references: &[Picture], pictures: &[Picture]) -> f64 {
-    let one = |(a, b): (&Picture, &Picture)| {
-        let squares =
-            a.pixels().iter().zip(b.pixels()).map(|(x, y)| f64::from(x.abs_diff(*y)).powi(2));
-        let mean = squares.sum::<f64>() / a.pixels().len() as f64;
-        if mean == 0.0 { 100.0 } else { 10.0 * (255.0 * 255.0 / mean).log10() }
-    };
-    references.iter().zip(pictures).map(one).sum::<f64>() / references.len() as f64
 }
 
 /// The configuration with the scaling factor that gives the latents of these pictures unit variance, as
