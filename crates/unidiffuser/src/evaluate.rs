@@ -201,7 +201,7 @@ fn draw(
     let mut drawn = Vec::with_capacity(pool.queries);
     while drawn.len() < pool.queries {
         let range = drawn.len()..pool.queries.min(drawn.len() + options.batch.max(1));
-        let text = Some(model.encode_text(&pool.prompts[range.clone()])?);
+        let text = Some(model.encode_captions(&pool.prompts[range.clone()])?);
         let mut noise = Streams::new(options.seed, range.clone());
         let condition = Codes { image: None, text };
         let codes = sampling.run(Task::TextToImage, &condition, &mut noise, &mut |_, _| {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use trefoil_core::Picture;
 
-use crate::support::{copy_folder, json_lines, lines, model, run, write_picture};
+use crate::support::{copy_folder, lines, model, run, write_picture};
 
 /// A folder of captioned pictures; the last `held_out` of them are marked so.
 fn dataset(folder: &Path, count: usize, held_out: usize) {
@@ -14,7 +14,8 @@ fn dataset(folder: &Path, count: usize, held_out: usize) {
         write_picture(&folder.join(format!("{i}.png")), [i as u8 * 20, 90, 200 - i as u8 * 9]);
         let split = if i < count - held_out { "train" } else { "held-out" };
         metadata.push_str(&format!(
-            "{{\"file_name\": \"{i}.png\", \"text\": \"the sea and the moon {i}\", \"split\": \"{split}\"}}\n"
+            "{{\"file_name\": \"{i}.png\", \"text\": \"{}the moon {i}\", \"split\": \"{split}\"}}\n",
+            if i == 2 { "sea ".repeat(100) } else { String::new() }
         ));
     }
     std::fs::write(folder.join("metadata.jsonl"), metadata).unwrap();
@@ -75,7 +76,8 @@ fn the_evaluation_prints_both_splits_and_keeps_what_it_looked_at() {
         "-o",
         "evaluation",
     ];
-    let report = json_lines(folder.path(), &args).remove(0);
+    let report: serde_json::Value =
+        serde_json::from_str(&lines(folder.path(), &args).join("\n")).unwrap();
     let rows = report["rows"].as_array().unwrap();
     let row = |metric: &str, split: &str| {
         rows.iter()

@@ -67,19 +67,32 @@ impl UniDiffuser {
     /// off silently.
     pub fn encode_text(&self, texts: &[String]) -> Result<Tensor<3>> {
         let length = self.context_length();
-        let mut ids = Vec::with_capacity(texts.len() * length);
         for text in texts {
-            let encoded = self.clip_tokenizer.encode(text, length)?;
-            if encoded.dropped > 0 {
-                let found = length + encoded.dropped;
+            let dropped = self.clip_tokenizer.encode(text, length)?.dropped;
+            if dropped > 0 {
+                let found = length + dropped;
                 let reason = format!(
                     "expected at most {length} tokens with start and end, found {found}: \
                      shorten the text"
                 );
                 return Err(Error::config("prompt", reason));
             }
-            ids.extend(encoded.ids.iter().map(|&id| i64::from(id)));
         }
+        self.encode_captions(texts)
+    }
+
+    /// As [`UniDiffuser::encode_text`], but what is longer than the context is cut off: how training sees
+    /// the captions of a dataset.
+    ///
+    /// # Shapes
+    /// - returns: `[texts, L, T]`
+    ///
+    /// # Errors
+    /// Those of the tokenizer.
+    pub fn encode_captions(&self, texts: &[String]) -> Result<Tensor<3>> {
+        let length = self.context_length();
+        let ids = self.clip_tokenizer.encode_batch(texts, length)?.concat();
+        let ids: Vec<i64> = ids.into_iter().map(i64::from).collect();
         let ids = TensorData::new(ids, [texts.len(), length]);
         let hidden = self.text_encoder.forward(Tensor::<2, Int>::from_data(ids, &self.device));
         Ok(self.caption_decoder.encode(hidden))

@@ -8,9 +8,12 @@ use trefoil_train::{Error, Position, Result, RunFolder};
 
 use super::data::Pairs;
 use super::recipe::PreviewRecipe;
-use crate::mode::Mode;
-use crate::model::UniDiffuser;
-use crate::pipeline::Request;
+use crate::mode::{Mode, Task};
+use crate::model::{Codes, UniDiffuser};
+use crate::pipeline::{Request, Sampling, Streams};
+
+/// Pictures that are drawn together.
+const BATCH: usize = 32;
 
 /// Draws the preview into `samples/` and the event file. The same noise is used every time, so that two
 /// grids differ by the training alone.
