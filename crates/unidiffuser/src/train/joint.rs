@@ -6,13 +6,13 @@
 //! ```
 
 use burn::tensor::{Device, Tensor, TensorData};
-use trefoil_core::Result;
+use trefoil_core::{Result, Stream};
 use trefoil_diffusion::DiscreteSchedule;
 use trefoil_train::{Batch, Losses, Position, RunFolder, Task};
 
 use super::data::Pairs;
 use super::features::Features;
-use super::recipe::{JointRecipe, Weighting};
+use super::recipe::{JointRecipe, LevelShares, Weighting};
 use crate::uvit::{Levels, Modalities, UVit};
 
 /// Draws something from the averaged network while it trains.
@@ -41,7 +41,7 @@ pub struct Noised {
     pub clean: Modalities,
     /// Standard normal noise.
     pub noise: Modalities,
-    /// Levels in `1..=N` and data types.
+    /// Levels in `0..=N` and data types; what is at level 0 is clean and does not count.
     pub levels: Levels,
 }
 
@@ -86,9 +86,10 @@ pub fn joint_loss(
         elements(&noise.clip.dims()[1..]),
         elements(&noise.text.dims()[1..]),
     ];
-    let z = (predicted.z - noise.z).square().mean();
-    let clip = (predicted.clip - noise.clip).square().mean();
-    let text = (predicted.text - noise.text).square().mean();
+    let [image, words] = [&levels.image, &levels.text].map(|n| counted(n, &noise.z.device()));
+    let z = weighted_mean(predicted.z - noise.z, &image);
+    let clip = weighted_mean(predicted.clip - noise.clip, &image);
+    let text = weighted_mean(predicted.text - noise.text, &words);
     let parts = [z.clone(), clip.clone(), text.clone()];
     let all: f64 = counts.iter().sum();
     let [a, b, c] = match weighting {
@@ -97,6 +98,20 @@ pub fn joint_loss(
     };
     let [x, y, w] = parts;
     Ok(JointLoss { total: x * a + y * b + w * c, z, clip, text })
+}
+
+/// One for samples that have noise to predict and zero for those at level 0, `[B]`.
+fn counted(levels: &[f32], device: &Device) -> Tensor<1> {
+    let counts: Vec<f32> = levels.iter().map(|&n| if n > 0.0 { 1.0 } else { 0.0 }).collect();
+    Tensor::from_data(TensorData::new(counts, [levels.len()]), device)
+}
+
+/// Mean square over samples and elements, samples weighted by `[B]` weights; the mean is over all samples,
+/// so that a batch in which few count does not count more.
+fn weighted_mean<const D: usize>(error: Tensor<D>, weights: &Tensor<1>) -> Tensor<1> {
+    let mut shape = [1; D];
+    shape[0] = error.dims()[0];
+    (error.square() * weights.clone().reshape(shape)).mean()
 }
 
 /// Scale of the data and of the noise for each sample, `[B]` both.
@@ -130,6 +145,24 @@ fn mix<const D: usize>(
     clean * alpha.clone().reshape(shape) + noise * sigma.clone().reshape(shape)
 }
 
+/// A pair of levels `(n_image, n_text)` from the part of the square that the shares choose.
+fn draw_levels(shares: &LevelShares, steps: u64, stream: &mut Stream) -> [u64; 2] {
+    let (n, m) = (1 + stream.below(steps), 1 + stream.below(steps));
+    let shares = shares.all();
+    if shares[1..].iter().all(|share| *share == 0.0) {
+        return [n, m];
+    }
+    let pairs = [[n, m], [n, 0], [0, m], [n, n], [n, steps], [steps, m]];
+    let mut place = f64::from(stream.uniforms(1)[0]) * shares.iter().sum::<f64>();
+    for (pair, share) in pairs.into_iter().zip(shares) {
+        if place < share {
+            return pair;
+        }
+        place -= share;
+    }
+    [n, m]
+}
+
 impl JointTask<'_> {
     /// The data of a batch with fresh noise: for each sample, from its own stream, the posterior noise,
     /// the two levels and the noise of `z`, `c`, `y`.
@@ -153,8 +186,9 @@ impl JointTask<'_> {
                 .extend(mean.iter().zip(deviation).zip(&posterior).map(|((m, s), e)| m + s * e));
             clean[1].extend_from_slice(self.features.clip(item.index));
             clean[2].extend_from_slice(self.features.text(item.index, caption));
-            levels.image.push((1 + stream.below(steps)) as f32);
-            levels.text.push((1 + stream.below(steps)) as f32);
+            let [image, text] = draw_levels(&self.recipe.levels, steps, &mut stream);
+            levels.image.push(image as f32);
+            levels.text.push(text as f32);
             for (values, count) in noise.iter_mut().zip([nz, nc, ny]) {
                 values.extend(stream.normals(count));
             }
@@ -201,5 +235,41 @@ impl Task for JointTask<'_> {
             "data_type": self.recipe.data_type,
             "pictures": self.pairs.len(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trefoil_core::Seed;
+
+    #[test]
+    fn levels_follow_the_shares() {
+        let shares =
+            LevelShares { square: 1.0, text_to_image: 2.0, text: 1.0, ..Default::default() };
+        let mut counts = [0; 3];
+        for i in 0..4000 {
+            let [n, m] = draw_levels(&shares, 1000, &mut Seed(1).stream("levels", i));
+            assert!(n <= 1000 && m <= 1000 && n > 0);
+            counts[match (n, m) {
+                (_, 0) => 0,
+                (1000, _) => 1,
+                _ => 2,
+            }] += 1;
+        }
+        // Shares of 2, 1 and 1 of 4000, within five standard deviations.
+        assert!(counts[0].abs_diff(2000) < 160, "{counts:?}");
+        assert!(counts[1].abs_diff(1000) < 140 && counts[2].abs_diff(1000) < 140, "{counts:?}");
+    }
+
+    #[test]
+    fn the_whole_square_is_the_default() {
+        let default = LevelShares::default();
+        let pairs: Vec<[u64; 2]> = (0..2000)
+            .map(|i| draw_levels(&default, 10, &mut Seed(1).stream("levels", i)))
+            .collect();
+        assert!(pairs.iter().flatten().all(|n| (1..=10).contains(n)));
+        let distinct: std::collections::HashSet<_> = pairs.into_iter().collect();
+        assert_eq!(distinct.len(), 100);
     }
 }

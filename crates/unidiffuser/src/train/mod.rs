@@ -23,7 +23,7 @@ mod stages;
 pub use data::Pairs;
 pub use features::{Features, Frozen};
 pub use recipe::{
-    AutoencoderRecipe, CaptionRecipe, ClipRecipe, DataRecipe, JointRecipe, PreviewRecipe, Recipe,
-    Weighting,
+    AutoencoderRecipe, CaptionRecipe, ClipRecipe, DataRecipe, JointRecipe, LevelShares,
+    PreviewRecipe, Recipe, Weighting,
 };
 pub use stages::{Stage, Workshop};

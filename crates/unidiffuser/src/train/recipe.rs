@@ -131,10 +131,64 @@ pub struct JointRecipe {
     pub train: TrainConfig,
     /// How the three parts of the loss are weighted.
     pub weighting: Weighting,
+    /// Which pairs of noise levels are visited, and how often.
+    pub levels: LevelShares,
     /// Data type that v1 networks are told, 0 or 1.
     pub data_type: i32,
     /// What is drawn while training.
     pub preview: PreviewRecipe,
+}
+
+/// How often training visits each part of the square of noise levels `(n_image, n_text)`, as shares of
+/// any scale. The paper visits the whole square evenly; sampling needs only its lines, and a short
+/// training learns them faster when it spends more time there.
+///
+/// A modality at level 0 is clean: there is no noise to predict, and it does not count in the loss.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LevelShares {
+    /// Both levels, independently.
+    pub square: f64,
+    /// `(n, 0)`: a picture for a clean text.
+    pub text_to_image: f64,
+    /// `(0, n)`: a text for a clean picture.
+    pub image_to_text: f64,
+    /// `(n, n)`: both together.
+    pub joint: f64,
+    /// `(n, N)`: a picture without a text.
+    pub image: f64,
+    /// `(N, n)`: a text without a picture.
+    pub text: f64,
+}
+
+impl Default for LevelShares {
+    fn default() -> Self {
+        Self {
+            square: 1.0,
+            text_to_image: 0.0,
+            image_to_text: 0.0,
+            joint: 0.0,
+            image: 0.0,
+            text: 0.0,
+        }
+    }
+}
+
+impl LevelShares {
+    /// The shares in the order of the fields.
+    pub fn all(&self) -> [f64; 6] {
+        [self.square, self.text_to_image, self.image_to_text, self.joint, self.image, self.text]
+    }
+
+    fn validate(&self) -> Result<()> {
+        let shares = self.all();
+        let valid = shares.iter().all(|s| s.is_finite() && *s >= 0.0);
+        if valid && shares.iter().sum::<f64>() > 0.0 {
+            return Ok(());
+        }
+        let reason = format!("expected shares of at least 0 and one above it, found {shares:?}");
+        Err(Error::config("levels", reason))
+    }
 }
 
 /// What is drawn while training.
@@ -220,6 +274,7 @@ impl Recipe {
         model.text_dim = self.caption.model.prefix_hidden_dim;
         model.clip_img_dim = self.clip.vision.projection_dim;
         in_section("unidiffuser.model", model.validate())?;
+        in_section("unidiffuser", self.unidiffuser.levels.validate())?;
         for (section, train) in [
             ("autoencoder.train", &self.autoencoder.train),
             ("clip.train", &self.clip.train),
