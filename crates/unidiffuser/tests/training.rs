@@ -14,7 +14,7 @@ use trefoil_train::optim::{GradientSum, Optimizer};
 use trefoil_train::{Decay, Position, TrainConfig};
 use unidiffuser::keys;
 use unidiffuser::train::Weighting;
-use unidiffuser::train::joint::{JointLoss, Noised, joint_loss};
+use unidiffuser::train::joint::{JointLoss, LossWeights, Noised, joint_loss};
 use unidiffuser::uvit::{Levels, Modalities, UVit, UVitConfig};
 
 const BATCH: usize = 3;
@@ -52,7 +52,8 @@ fn noised(file: &WeightFile, step: usize) -> Noised {
 }
 
 fn loss(network: &UVit, file: &WeightFile, step: usize, weighting: Weighting) -> JointLoss {
-    joint_loss(network, noised(file, step), &DiscreteSchedule::default(), weighting).unwrap()
+    let weights = LossWeights::new(DiscreteSchedule::default(), weighting, 1.0);
+    joint_loss(network, noised(file, step), &weights).unwrap()
 }
 
 fn mean(file: &WeightFile, name: &str) -> f64 {

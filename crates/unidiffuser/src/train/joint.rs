@@ -26,8 +26,8 @@ pub struct JointTask<'a> {
     pub pairs: &'a Pairs,
     /// What the frozen networks say about it.
     pub features: &'a Features,
-    /// Noise levels.
-    pub schedule: DiscreteSchedule,
+    /// Noise levels, and how much each counts.
+    pub weights: LossWeights,
     /// Where the network is.
     pub device: Device,
     /// What is drawn while training.
@@ -65,12 +65,8 @@ pub struct JointLoss {
 ///
 /// # Errors
 /// [`trefoil_core::Error::Config`] when a level is not one of the schedule.
-pub fn joint_loss(
-    network: &UVit,
-    batch: Noised,
-    schedule: &DiscreteSchedule,
-    weighting: Weighting,
-) -> Result<JointLoss> {
+pub fn joint_loss(network: &UVit, batch: Noised, weights: &LossWeights) -> Result<JointLoss> {
+    let LossWeights { schedule, weighting, .. } = weights;
     let Noised { clean, noise, levels } = batch;
     let image = coefficients(&levels.image, schedule, &clean.z.device())?;
     let text = coefficients(&levels.text, schedule, &clean.z.device())?;
@@ -86,13 +82,13 @@ pub fn joint_loss(
         elements(&noise.clip.dims()[1..]),
         elements(&noise.text.dims()[1..]),
     ];
-    let [image, words] = [&levels.image, &levels.text].map(|n| counted(n, &noise.z.device()));
+    let [image, words] = [&levels.image, &levels.text].map(|n| weights.of(n, &noise.z.device()));
     let z = weighted_mean(predicted.z - noise.z, &image);
     let clip = weighted_mean(predicted.clip - noise.clip, &image);
     let text = weighted_mean(predicted.text - noise.text, &words);
     let parts = [z.clone(), clip.clone(), text.clone()];
     let all: f64 = counts.iter().sum();
-    let [a, b, c] = match weighting {
+    let [a, b, c] = match *weighting {
         Weighting::Parts => [1.0; 3],
         Weighting::Elements => counts.map(|n| n / all),
     };
@@ -100,10 +96,32 @@ pub fn joint_loss(
     Ok(JointLoss { total: x * a + y * b + w * c, z, clip, text })
 }
 
-/// One for samples that have noise to predict and zero for those at level 0, `[B]`.
-fn counted(levels: &[f32], device: &Device) -> Tensor<1> {
-    let counts: Vec<f32> = levels.iter().map(|&n| if n > 0.0 { 1.0 } else { 0.0 }).collect();
-    Tensor::from_data(TensorData::new(counts, [levels.len()]), device)
+/// How the squared errors of a batch become one number.
+#[derive(Debug)]
+pub struct LossWeights {
+    schedule: DiscreteSchedule,
+    weighting: Weighting,
+    /// By level, from 0.
+    by_level: Vec<f32>,
+}
+
+impl LossWeights {
+    /// Weights of all levels, `min(1 / abar_n, cap)` over its mean; a level of 0 does not count.
+    pub fn new(schedule: DiscreteSchedule, weighting: Weighting, cap: f64) -> Self {
+        let raw: Vec<f64> =
+            schedule.alphas_cumprod().iter().skip(1).map(|abar| (1.0 / abar).min(cap)).collect();
+        let mean = raw.iter().sum::<f64>() / raw.len() as f64;
+        let by_level = std::iter::once(0.0).chain(raw.iter().map(|w| (w / mean) as f32)).collect();
+        Self { schedule, weighting, by_level }
+    }
+
+    /// `[B]`
+    fn of(&self, levels: &[f32], device: &Device) -> Tensor<1> {
+        let last = self.by_level.len() - 1;
+        let weights: Vec<f32> =
+            levels.iter().map(|&n| self.by_level[(n as usize).min(last)]).collect();
+        Tensor::from_data(TensorData::new(weights, [levels.len()]), device)
+    }
 }
 
 /// Mean square over samples and elements, samples weighted by `[B]` weights; the mean is over all samples,
@@ -169,7 +187,7 @@ impl JointTask<'_> {
     fn noised(&self, batch: &Batch, device: &Device) -> Noised {
         let b = batch.items.len();
         let [nz, nc, ny] = self.features.sizes();
-        let steps = self.schedule.num_train_timesteps() as u64;
+        let steps = self.weights.schedule.num_train_timesteps() as u64;
         let mut clean = [Vec::new(), Vec::new(), Vec::new()];
         let mut noise = [Vec::new(), Vec::new(), Vec::new()];
         let mut levels = Levels {
@@ -214,8 +232,7 @@ impl Task for JointTask<'_> {
     fn loss(&self, model: &UVit, batch: &Batch) -> trefoil_train::Result<Losses> {
         let device = self.device.clone().autodiff();
         let noised = self.noised(batch, &device);
-        let JointLoss { total, z, clip, text } =
-            joint_loss(model, noised, &self.schedule, self.recipe.weighting)?;
+        let JointLoss { total, z, clip, text } = joint_loss(model, noised, &self.weights)?;
         Ok(Losses { total, parts: vec![("z", z), ("clip", clip), ("text", text)] })
     }
 

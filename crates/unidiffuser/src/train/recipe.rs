@@ -122,7 +122,7 @@ pub struct CaptionRecipe {
 }
 
 /// Stage 4: UniDiffuser proper.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct JointRecipe {
     /// The network.
@@ -131,12 +131,31 @@ pub struct JointRecipe {
     pub train: TrainConfig,
     /// How the three parts of the loss are weighted.
     pub weighting: Weighting,
+    /// Largest weight of a noisy level over that of a clean one: level `n` counts `min(1 / abar_n, cap)`,
+    /// scaled to a mean of one. 1 is the paper's even weight of all levels. Prediction of noise hardly
+    /// notices a wrong picture where little of it is left, so that a short training learns slowly what the
+    /// text asks for; up to the cap, this weighs the error of the velocity (arXiv 2202.00512) instead.
+    pub level_weight_cap: f64,
     /// Which pairs of noise levels are visited, and how often.
     pub levels: LevelShares,
     /// Data type that v1 networks are told, 0 or 1.
     pub data_type: i32,
     /// What is drawn while training.
     pub preview: PreviewRecipe,
+}
+
+impl Default for JointRecipe {
+    fn default() -> Self {
+        Self {
+            model: UVitConfig::default(),
+            train: TrainConfig::default(),
+            weighting: Weighting::default(),
+            level_weight_cap: 1.0,
+            levels: LevelShares::default(),
+            data_type: 0,
+            preview: PreviewRecipe::default(),
+        }
+    }
 }
 
 /// How often training visits each part of the square of noise levels `(n_image, n_text)`, as shares of
@@ -275,6 +294,11 @@ impl Recipe {
         model.clip_img_dim = self.clip.vision.projection_dim;
         in_section("unidiffuser.model", model.validate())?;
         in_section("unidiffuser", self.unidiffuser.levels.validate())?;
+        let cap = self.unidiffuser.level_weight_cap;
+        if !(cap.is_finite() && cap >= 1.0) {
+            let reason = format!("expected at least 1, found {cap}");
+            return Err(Error::config("unidiffuser.level_weight_cap", reason));
+        }
         for (section, train) in [
             ("autoencoder.train", &self.autoencoder.train),
             ("clip.train", &self.clip.train),

@@ -19,7 +19,7 @@ use super::caption::{CaptionTask, HiddenStates, standardise};
 use super::clip::{ClipPair, ClipTask};
 use super::data::Pairs;
 use super::features::{Features, Frozen};
-use super::joint::JointTask;
+use super::joint::{JointTask, LossWeights};
 use super::preview;
 use super::recipe::Recipe;
 use crate::autoencoder::Autoencoder;
@@ -272,7 +272,11 @@ impl Workshop<'_> {
             recipe,
             pairs: self.pairs,
             features: &features,
-            schedule: DiscreteSchedule::default(),
+            weights: LossWeights::new(
+                DiscreteSchedule::default(),
+                recipe.weighting,
+                recipe.level_weight_cap,
+            ),
             device: self.device.clone(),
             preview: Box::new(move |network, run, position| {
                 shown.uvit = network.clone();
