@@ -18,9 +18,9 @@ use trefoil_eval::{
     Features, FrechetReport, Measure, Report, RetrievalReport, Row, Truth, captions, psnr,
 };
 
-use crate::mode::{Mode, Task};
-use crate::model::{Codes, UniDiffuser};
-use crate::pipeline::{GenerateError, Request, Sampling, Streams};
+use crate::mode::Mode;
+use crate::model::UniDiffuser;
+use crate::pipeline::{GenerateError, Request};
 use crate::train::Pairs;
 
 /// What is measured, and with which settings.
@@ -124,8 +124,10 @@ pub fn evaluate(
             done += n;
             on_progress(done, total)
         };
-        let drawn = draw(model, &pool, options, &mut count)?;
-        let written = write(model, &pool, options, &mut count)?;
+        let towards = request(Mode::TextToImage, options.guidance, options);
+        let drawn = model.draw_each(&pool.prompts[..pool.queries], &towards, &mut count)?;
+        let towards = request(Mode::ImageToText, options.caption_guidance, options);
+        let written = model.describe_each(&pool.pictures[..pool.queries], &towards, &mut count)?;
         measure(model, &pool, (&drawn, &written), (split, &mut report))?;
         let n = pool.queries;
         samples.push(SplitSamples {
@@ -187,64 +189,8 @@ fn groups(pictures: &[Picture], prompts: &[String]) -> Vec<u32> {
 
 fn request(mode: Mode, guidance: GuidanceScale, options: &EvaluateOptions) -> Request {
     let solver = options.solver;
-    Request { solver, guidance, seed: options.seed, ..Request::new(mode) }
-}
-
-/// One picture for the prompt of every query.
-fn draw(
-    model: &UniDiffuser,
-    pool: &Pool,
-    options: &EvaluateOptions,
-    count: &mut dyn FnMut(usize) -> ControlFlow<()>,
-) -> Result<Vec<Picture>, EvaluateError> {
-    let sampling = Sampling::new(model, &request(Mode::TextToImage, options.guidance, options))?;
-    let mut drawn = Vec::with_capacity(pool.queries);
-    while drawn.len() < pool.queries {
-        let range = drawn.len()..pool.queries.min(drawn.len() + options.batch.max(1));
-        let text = Some(model.encode_captions(&pool.prompts[range.clone()])?);
-        let mut noise = Streams::new(options.seed, range.clone());
-        let condition = Codes { image: None, text };
-        let codes = sampling.run(Task::TextToImage, &condition, &mut noise, &mut |_, _| {
-            ControlFlow::Continue(())
-        })?;
-        if let Some(image) = codes.image {
-            drawn.extend(model.decode_image(image.z)?);
-        }
-        if count(range.len()).is_break() {
-            return Err(GenerateError::Cancelled.into());
-        }
-    }
-    Ok(drawn)
-}
-
-/// One caption for the picture of every query.
-fn write(
-    model: &UniDiffuser,
-    pool: &Pool,
-    options: &EvaluateOptions,
-    count: &mut dyn FnMut(usize) -> ControlFlow<()>,
-) -> Result<Vec<String>, EvaluateError> {
-    let request = request(Mode::ImageToText, options.caption_guidance, options);
-    let sampling = Sampling::new(model, &request)?;
-    let mut written = Vec::with_capacity(pool.queries);
-    while written.len() < pool.queries {
-        let range = written.len()..pool.queries.min(written.len() + options.batch.max(1));
-        let mut posterior: Vec<_> =
-            range.clone().map(|i| options.seed.stream("posterior", i as u64)).collect();
-        let image = Some(model.encode_image(&pool.pictures[range.clone()], &mut posterior)?);
-        let mut noise = Streams::new(options.seed, range.clone());
-        let condition = Codes { image, text: None };
-        let codes = sampling.run(Task::ImageToText, &condition, &mut noise, &mut |_, _| {
-            ControlFlow::Continue(())
-        })?;
-        if let Some(text) = codes.text {
-            written.extend(model.decode_text(text, &request.beams)?);
-        }
-        if count(range.len()).is_break() {
-            return Err(GenerateError::Cancelled.into());
-        }
-    }
-    Ok(written)
+    let (seed, batch) = (options.seed, options.batch);
+    Request { solver, guidance, seed, batch, ..Request::new(mode) }
 }
 
 fn measure(

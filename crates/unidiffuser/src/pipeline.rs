@@ -18,6 +18,7 @@
 //! same result in every batch.
 
 mod blend;
+mod many;
 mod noise;
 mod sampling;
 

@@ -8,11 +8,11 @@ use trefoil_train::{Error, Position, Result, RunFolder};
 
 use super::data::Pairs;
 use super::recipe::PreviewRecipe;
-use crate::mode::{Mode, Task};
-use crate::model::{Codes, UniDiffuser};
-use crate::pipeline::{Request, Sampling, Streams};
+use crate::mode::Mode;
+use crate::model::UniDiffuser;
+use crate::pipeline::Request;
 
-/// Pictures that are drawn together.
+/// Samples that go through the network together.
 const BATCH: usize = 32;
 
 /// Draws the preview into `samples/` and the event file. The same noise is used every time, so that two
@@ -41,28 +41,22 @@ pub(super) fn draw(
         solver: SolverConfig::new(SolverKind::default(), recipe.steps),
         guidance,
         seed: Seed(0),
+        batch: BATCH,
         ..Request::new(mode)
     };
-    let mut pictures = Vec::new();
-    for prompt in &prompts {
-        let request = Request { prompt: Some(prompt.clone()), ..request(Mode::TextToImage) };
-        let out =
-            model.generate(&request, &mut |_| ControlFlow::Continue(())).map_err(Error::task)?;
-        pictures.extend(out.into_iter().filter_map(|g| g.image));
-    }
+    let pictures = model
+        .draw_each(&prompts, &request(Mode::TextToImage), &mut |_| ControlFlow::Continue(()))
+        .map_err(Error::task)?;
     let columns = (pictures.len() as f64).sqrt().ceil() as usize;
     if let Some(grid) = Picture::grid(&pictures, columns) {
         run.log_picture(position.samples, "pictures", &grid)?;
     }
-    let mut lines = Vec::new();
-    for &i in &shown {
-        let image = Some(pairs.pictures()[i].clone());
-        let request = Request { image, ..request(Mode::ImageToText) };
-        let out =
-            model.generate(&request, &mut |_| ControlFlow::Continue(())).map_err(Error::task)?;
-        let text = out.into_iter().find_map(|g| g.text).unwrap_or_default();
-        lines.push(format!("{}\t{text}", pairs.captions()[i][0]));
-    }
+    let real: Vec<Picture> = shown.iter().map(|&i| pairs.pictures()[i].clone()).collect();
+    let written = model
+        .describe_each(&real, &request(Mode::ImageToText), &mut |_| ControlFlow::Continue(()))
+        .map_err(Error::task)?;
+    let truth = shown.iter().map(|&i| &pairs.captions()[i][0]);
+    let lines: Vec<String> = truth.zip(&written).map(|(a, b)| format!("{a}\t{b}")).collect();
     let path = run.samples_dir().join(format!("captions-{:09}.txt", position.samples));
     fs::write_atomic(&path, |out| lines.iter().try_for_each(|line| writeln!(out, "{line}")))?;
     Ok(())
