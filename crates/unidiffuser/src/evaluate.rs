@@ -190,7 +190,7 @@ fn groups(pictures: &[Picture], prompts: &[String]) -> Vec<u32> {
 fn request(mode: Mode, guidance: GuidanceScale, options: &EvaluateOptions) -> Request {
     let solver = options.solver;
     let (seed, batch) = (options.seed, options.batch);
-    Request { solver, guidance, seed, batch, ..Request::new(mode) }
+    Request { seed, solver, guidance, batch, ..Request::new(mode) }
 }
 
 fn measure(

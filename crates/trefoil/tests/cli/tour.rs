@@ -1,5 +1,6 @@
 //! The tour and the evaluation, on networks with random weights: everything is written, whatever it shows.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use trefoil_core::Picture;
@@ -13,10 +14,11 @@ fn dataset(folder: &Path, count: usize, held_out: usize) {
     for i in 0..count {
         write_picture(&folder.join(format!("{i}.png")), [i as u8 * 20, 90, 200 - i as u8 * 9]);
         let split = if i < count - held_out { "train" } else { "held-out" };
-        metadata.push_str(&format!(
-            "{{\"file_name\": \"{i}.png\", \"text\": \"{}the moon {i}\", \"split\": \"{split}\"}}\n",
-            if i == 2 { "sea ".repeat(100) } else { String::new() }
-        ));
+        let sea = if i == 2 { "sea ".repeat(100) } else { String::new() };
+        let _ = writeln!(
+            metadata,
+            "{{\"file_name\": \"{i}.png\", \"text\": \"{sea}the moon {i}\", \"split\": \"{split}\"}}"
+        );
     }
     std::fs::write(folder.join("metadata.jsonl"), metadata).unwrap();
 }

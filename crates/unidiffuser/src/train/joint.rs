@@ -264,7 +264,7 @@ mod tests {
     fn levels_follow_the_shares() {
         let shares =
             LevelShares { square: 1.0, text_to_image: 2.0, text: 1.0, ..Default::default() };
-        let mut counts = [0; 3];
+        let mut counts = [0_u32; 3];
         for i in 0..4000 {
             let [n, m] = draw_levels(&shares, 1000, &mut Seed(1).stream("levels", i));
             assert!(n <= 1000 && m <= 1000 && n > 0);
