@@ -22,6 +22,7 @@ use crate::output::{self, Talk};
 Examples:
   trefoil train all --config configs/unidiffuser/openmoji-32.toml --data data/openmoji --run runs/first
   trefoil train unidiffuser --config r.toml --data d --run runs/first --set unidiffuser.train.seed=1
+  trefoil train all --config r.toml --data d --run runs/more --from models/openmoji-32
   trefoil train all --config configs/unidiffuser/openmoji-32.toml --dry-run
 
 Stages depend on those before them: autoencoder, clip, caption, unidiffuser.
@@ -39,6 +40,10 @@ pub(crate) struct TrainArgs {
     /// Folder of the run; each stage has its own inside
     #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
     run: Option<PathBuf>,
+    /// Train the noise predictor of this model folder further, with its own encoders; only with `unidiffuser`
+    /// (the network) and `all` (the network, and then the complete model folder)
+    #[arg(long, value_name = "MODEL")]
+    from: Option<PathBuf>,
     /// Change a value of the recipe, such as clip.train.batch_size=32; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     changes: Vec<String>,
@@ -85,13 +90,22 @@ impl TrainArgs {
             return Ok(Answer::Yes);
         }
         let folder = self.run.context("`--run` is missing")?;
-        if let What::One(stage) = self.what {
-            check_order(stage, &folder)?;
+        match (&self.from, self.what) {
+            (Some(_), What::One(stage)) if stage != Stage::UniDiffuser => {
+                let message = format!("`--from` has no meaning for the stage {stage}");
+                return Err(hinted(message, "use it with `unidiffuser` or `all`"));
+            }
+            (None, What::One(stage)) => check_order(stage, &folder)?,
+            _ => {}
         }
         let device = self.device.device.device()?;
         let on_problem = if self.strict { OnProblem::Stop } else { OnProblem::Skip };
         let (pairs, problems) = Pairs::load(&self.data, &recipe.data, on_problem)?;
-        plan(talk, self.what, &recipe, &pairs);
+        let stages = match self.from {
+            Some(_) => vec![Stage::UniDiffuser],
+            None => self.what.stages(),
+        };
+        plan(talk, &stages, &recipe, &pairs);
         if !problems.is_empty() {
             talk.note(format_args!("{} samples were left out", problems.len()));
         }
@@ -100,6 +114,7 @@ impl TrainArgs {
             recipe: &recipe,
             pairs: &pairs,
             folder: &folder,
+            start: self.from.as_deref(),
             device: &device,
             stop,
             progress: talk.long_progress(),
@@ -146,10 +161,10 @@ fn check_order(stage: Stage, run: &Path) -> anyhow::Result<()> {
 }
 
 /// Says what is going to happen.
-fn plan(talk: Talk, what: What, recipe: &Recipe, pairs: &Pairs) {
+fn plan(talk: Talk, stages: &[Stage], recipe: &Recipe, pairs: &Pairs) {
     let side = recipe.data.resolution;
     talk.note(format_args!("{} pictures of {side}x{side} pixels", pairs.len()));
-    for stage in what.stages() {
+    for &stage in stages {
         let train = match stage {
             Stage::Autoencoder => &recipe.autoencoder.train,
             Stage::Clip => &recipe.clip.train,

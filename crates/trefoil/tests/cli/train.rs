@@ -141,6 +141,27 @@ fn all_stages_make_a_model_that_draws_and_captions() {
 }
 
 #[test]
+fn a_model_is_trained_further_with_its_own_encoders() {
+    let folder = workplace([24; 4], 0);
+    lines(folder.path(), &train("all", "run"));
+    let further = [&train("all", "more")[..], &["--from", "run/model"]].concat();
+    assert_eq!(lines(folder.path(), &further), ["more/model"]);
+    let weights = |run: &str, part: &str| {
+        let file = format!("{run}/model/{part}/diffusion_pytorch_model.safetensors");
+        std::fs::read(folder.path().join(file)).unwrap()
+    };
+    assert!(weights("run", "vae") == weights("more", "vae"));
+    assert!(weights("run", "text_decoder") == weights("more", "text_decoder"));
+    assert!(weights("run", "unet") != weights("more", "unet"));
+    assert!(!folder.path().join("more/autoencoder").exists());
+
+    let wrong = [&train("clip", "other")[..], &["--from", "run/model"]].concat();
+    let wrong = run(folder.path(), &wrong);
+    assert_eq!(wrong.code, Some(2));
+    assert!(wrong.err.contains("`--from` has no meaning for the stage clip"), "{}", wrong.err);
+}
+
+#[test]
 fn a_dry_run_prints_the_resolved_recipe() {
     let folder = workplace([24; 4], 0);
     let args = ["train", "all", "--config", "recipe.toml", "--dry-run"];

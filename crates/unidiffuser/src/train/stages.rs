@@ -29,6 +29,7 @@ use crate::folder::Component;
 use crate::model::UniDiffuser;
 use crate::preprocess::InputSizes;
 use crate::tokenizer::{Flavour, Tokenizer};
+use crate::uvit::{UVit, UVitConfig};
 
 /// Folder of the tokenizer of the text encoder inside a model folder.
 const CLIP_TOKENIZER: &str = "clip_tokenizer";
@@ -89,6 +90,8 @@ pub struct Workshop<'a> {
     pub pairs: &'a Pairs,
     /// Where: each stage has a run folder inside.
     pub folder: &'a Path,
+    /// A model folder to start from: its noise predictor is trained further, with its own encoders.
+    pub start: Option<&'a Path>,
     /// With what.
     pub device: &'a Device,
     /// A request to stop.
@@ -99,12 +102,13 @@ pub struct Workshop<'a> {
 
 impl Workshop<'_> {
     /// Runs the stages in order and writes the complete model. A stage that is finished costs nothing,
-    /// one that was stopped continues.
+    /// one that was stopped continues. With a model to start from, only the last stage runs.
     ///
     /// # Errors
     /// Those of [`Workshop::run`] and [`Workshop::assemble`].
     pub fn run_all(&self) -> Result<Outcome> {
-        for stage in Stage::ALL {
+        let first = if self.start.is_some() { Stage::ALL.len() - 1 } else { 0 };
+        for stage in Stage::ALL.into_iter().skip(first) {
             if self.run(stage)? == Outcome::Interrupted {
                 return Ok(Outcome::Interrupted);
             }
@@ -143,10 +147,7 @@ impl Workshop<'_> {
     }
 
     /// The components of the first three stages around a network.
-    fn with_network(
-        &self,
-        uvit: (crate::uvit::UVit, crate::uvit::UVitConfig),
-    ) -> Result<UniDiffuser> {
+    fn with_network(&self, uvit: (UVit, UVitConfig)) -> Result<UniDiffuser> {
         let [vae, clip, caption] =
             [Stage::Autoencoder, Stage::Clip, Stage::Caption].map(|stage| self.model_of(stage));
         let parts = crate::model::Components {
@@ -161,9 +162,12 @@ impl Workshop<'_> {
         Ok(UniDiffuser::from_components(parts)?)
     }
 
-    /// Where a stage leaves its components.
+    /// Where the components of a stage are: what it left, or the model to start from.
     fn model_of(&self, stage: Stage) -> PathBuf {
-        self.folder.join(stage.name()).join("model")
+        match self.start {
+            Some(model) if stage != Stage::UniDiffuser => model.into(),
+            _ => self.folder.join(stage.name()).join("model"),
+        }
     }
 
     fn run_folder(&self, stage: Stage) -> Result<RunFolder> {
@@ -245,7 +249,7 @@ impl Workshop<'_> {
     }
 
     fn unidiffuser(&self) -> Result<Outcome> {
-        let recipe = &self.recipe.unidiffuser;
+        let mut recipe = self.recipe.unidiffuser.clone();
         let run = self.run_folder(Stage::UniDiffuser)?;
         let (autoencoder, _) = Autoencoder::load(&self.model_of(Stage::Autoencoder), self.device)?;
         let (vision, vision_config) =
@@ -266,7 +270,15 @@ impl Workshop<'_> {
         };
         let cache = run.path().join("features.safetensors");
         let features = Features::cached(&cache, &frozen, self.pairs)?;
-        let network = recipe.model.init(&mut Init::random(recipe.train.seed, self.device))?;
+        let network = match self.start {
+            Some(model) => {
+                let (network, config) = UVit::load(model, self.device)?;
+                recipe.model = config;
+                network
+            }
+            None => recipe.model.init(&mut Init::random(recipe.train.seed, self.device))?,
+        };
+        let recipe = &recipe;
         let mut shown = self.with_network((network.clone(), recipe.model.clone()))?;
         let mut task = JointTask {
             recipe,
