@@ -24,7 +24,7 @@ pub struct Picture {
     pixels: Vec<u8>,
 }
 
-/// Resampling filter, with the support and rounding of Pillow.
+/// Resampling filter with the support of Pillow's; results differ by one level, two on white noise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filter {
     /// Lanczos with three lobes.
