@@ -10,10 +10,13 @@ Every line: {"case", "operation", "shape", "parameters", "threads", "warmup", "r
 "torch"}. `shape` holds every value that was used, defaults included. "operations" in the shape chooses what is timed.
 
 Cases:
+  op      one operation of bench_ops.py at a shape: forward, backward (forward and gradients of a sum).
+  unet    a residual block of EDM's U-Net (DDPM++): forward, backward.
   block   one U-ViT block. forward (inference mode), train (forward, backward, AdamW; the loss is the mean square).
   uvit    the whole UniDiffuser U-ViT (arXiv 2303.06555): post-normalised blocks, long skip connections. forward,
-          train (mean square error over the concatenated noises, backward, AdamW). `tokens`, when given, is the length
-          of the whole sequence and sets the number of text tokens.
+          backward (the same without the update), train (mean square error over the concatenated noises, backward,
+          AdamW), sample (`steps` passes and one decoding by `vae`). `tokens`, when given, is the length of the whole
+          sequence and sets the number of text tokens.
   vae     diffusers' AutoencoderKL. encode (moments), decode, train (reconstruction mean square error + weighted KL
           divergence, backward, AdamW).
 """
@@ -21,6 +24,7 @@ import argparse
 import json
 import math
 import os
+import resource
 import statistics
 import sys
 import time
@@ -31,10 +35,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from bench_ops import OPS
+
 DEFAULTS = {
+    "op": dict(op="gelu", shape=[2208, 6144], options={}, operations=["forward", "backward"]),
+    "unet": dict(batch=16, channels=128, embedding=512, groups=32, size=32, operations=["forward", "backward"]),
     "block": dict(batch=2, tokens=1105, embed_dim=1536, heads=24, mlp_ratio=4, skip=False, operations=["forward"]),
     "uvit": dict(batch=8, embed_dim=256, depth=8, heads=4, mlp_ratio=4, latent_size=16, latent_channels=4, patch=2,
-                 text_tokens=77, text_dim=64, clip_dim=512, version=1, tokens=None, operations=["forward", "train"]),
+                 text_tokens=77, text_dim=64, clip_dim=512, version=1, tokens=None, steps=50, vae=None,
+                 operations=["forward", "train"]),
     "vae": dict(batch=16, size=32, in_channels=3, block_out_channels=[32, 64], layers_per_block=1, latent_channels=4,
                 norm_groups=8, kl_weight=1e-6, operations=["encode", "decode", "train"]),
 }
@@ -127,6 +136,14 @@ def training_step(module, loss):
     return step
 
 
+def gradients(module, loss):
+    def step():
+        module.zero_grad(set_to_none=True)
+        loss().backward()
+
+    return step
+
+
 def inference(call):
     def run():
         with torch.inference_mode():
@@ -158,10 +175,64 @@ def uvit_case(s):
     t_img, t_text = torch.randint(1, 1001, (b,)).float(), torch.randint(1, 1001, (b,)).float()
     kind, noise = torch.randint(0, 2, (b,)), tuple(torch.randn_like(v) for v in x)
     flat = lambda parts: torch.cat([p.flatten(1) for p in parts], 1)
-    return net, {
+    loss = lambda: F.mse_loss(flat(net(*x, t_img, t_text, kind)), flat(noise))
+    parts = nn.ModuleList([net])
+    if s["vae"]:  # sampling decodes, without its guidance's second half
+        given = {k: v for k, v in s["vae"].items() if k != "case"}
+        vae, _ = vae_case({**DEFAULTS["vae"], **given})
+        parts.append(vae)
+
+    def sample():
+        for _ in range(s["steps"]):
+            net(*x, t_img, t_text, kind)
+        vae.decode(x[0][: b // 2]).sample
+
+    return parts, {
         "forward": lambda: inference(lambda: net(*x, t_img, t_text, kind)),
-        "train": lambda: training_step(net, lambda: F.mse_loss(flat(net(*x, t_img, t_text, kind)), flat(noise))),
+        "backward": lambda: gradients(net, loss),
+        "train": lambda: training_step(net, loss),
+        "sample": lambda: inference(sample),
     }
+
+
+class UNetBlock(nn.Module):
+    """Residual block with scale and shift from an embedding (arXiv 2206.00364, appendix F)."""
+
+    def __init__(self, channels, embedding, groups):
+        super().__init__()
+        self.norm0, self.norm1 = (nn.GroupNorm(groups, channels, eps=1e-6) for _ in range(2))
+        self.conv0, self.conv1 = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+        self.affine = nn.Linear(embedding, 2 * channels)
+
+    def forward(self, x, embedding):
+        h = self.conv0(F.silu(self.norm0(x)))
+        scale, shift = self.affine(embedding)[:, :, None, None].chunk(2, 1)
+        h = self.conv1(F.silu(torch.addcmul(shift, self.norm1(h), scale + 1)))
+        return (h + x) * 0.5**0.5
+
+
+def unet_case(s):
+    block = UNetBlock(s["channels"], s["embedding"], s["groups"])
+    x = torch.randn(s["batch"], s["channels"], s["size"], s["size"], requires_grad=True)
+    embedding = torch.randn(s["batch"], s["embedding"], requires_grad=True)
+    return block, {
+        "forward": lambda: inference(lambda: block(x, embedding)),
+        "backward": lambda: gradients(block, lambda: block(x, embedding).sum()),
+    }
+
+
+def op_case(s):
+    if s["op"] not in OPS:
+        sys.exit(f"unknown operation {s['op']!r}; known: {', '.join(OPS)}")
+    run, inputs = OPS[s["op"]](s["shape"], **s["options"])
+    tracked = [x.requires_grad_() for x in inputs]
+
+    def backward():
+        for x in tracked:
+            x.grad = None
+        run().sum().backward()
+
+    return nn.Module(), {"forward": lambda: inference(run), "backward": lambda: backward}
 
 
 def vae_case(s):
@@ -189,7 +260,7 @@ def vae_case(s):
     }
 
 
-CASES = {"block": block_case, "uvit": uvit_case, "vae": vae_case}
+CASES = {"op": op_case, "unet": unet_case, "block": block_case, "uvit": uvit_case, "vae": vae_case}
 
 
 def measure(step, warmup, runs):
@@ -214,6 +285,10 @@ def run_case(name, given, args):
     module, operations = CASES[name](shape)
     module.eval()
     for operation in shape["operations"]:
+        if args.memory:
+            measure(operations[operation](), 1, 1)
+            print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+            continue
         if operation not in operations:
             sys.exit(f"case {name!r} has no operation {operation!r}; known: {sorted(operations)}")
         times = measure(operations[operation](), args.warmup, args.runs)
@@ -234,6 +309,7 @@ def main():
     what.add_argument("--case", choices=sorted(CASES))
     what.add_argument("--file", help="a JSON list of objects: \"case\" and shape values")
     what.add_argument("--list", action="store_true")
+    ap.add_argument("--memory", action="store_true", help="run --case twice and print the process's peak in bytes")
     ap.add_argument("--json", default="{}", help="shape values of --case, as one JSON object")
     args = ap.parse_args()
     if args.runs < 1:

@@ -6,7 +6,9 @@ mod compare;
 mod fixtures;
 mod layers;
 mod machine;
+mod plot;
 mod process;
+mod report;
 
 use std::process::ExitCode;
 

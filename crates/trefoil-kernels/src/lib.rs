@@ -25,6 +25,7 @@
 //! | [`softmax()`] | softmax over the last axis |
 //! | [`attention()`], [`packed_attention`] | attention of separate or packed heads |
 //! | [`AdamWStep::apply`] | optimiser and weight average on slices |
+//! | [`multiply_adds`] | nothing: the processor's peak, to compare with |
 
 mod activation;
 mod attention;
@@ -36,6 +37,7 @@ mod group_norm;
 mod layer_norm;
 mod matrix;
 mod optimizer;
+mod roofline;
 mod simd;
 mod softmax;
 
@@ -45,4 +47,5 @@ pub use extension::{Gradients3, Kernels};
 pub use group_norm::{GroupNormOptions, NormActivation, group_norm, group_norm_silu};
 pub use layer_norm::{add_layer_norm, layer_norm};
 pub use optimizer::AdamWStep;
+pub use roofline::multiply_adds;
 pub use softmax::softmax;
