@@ -236,7 +236,11 @@ fn attentions() -> Vec<Case> {
     let mut cases = Vec::new();
     cases.extend(packed("attention", LARGE, |i, s| packed_run(i, s, LARGE.1)));
     cases.extend(packed("attention-small", SMALL, |i, s| packed_run(i, s, SMALL.1)));
-    let causal = Operation::products("attention-causal", "attention", 2.0 * 8.0 * 8.0 * 512.0 * 512.0 * 64.0);
+    let causal = Operation::products(
+        "attention-causal",
+        "attention",
+        2.0 * 8.0 * 8.0 * 512.0 * 512.0 * 64.0,
+    );
     cases.extend(causal.options(json!({ "causal": true })).cases(&[8, 8, 512, 64], |i, s| {
         let shape = [s[0], s[1], s[2], s[3]];
         let (q, k, v) = (i.normal(shape), i.normal(shape), i.normal(shape));

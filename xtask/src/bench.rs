@@ -108,7 +108,8 @@ impl BenchArgs {
             eprintln!("==> round {round} of {}: Trefoil", self.rounds);
             let cases = self.ours(&home)?;
             if round == 1 {
-                comparisons = cases.iter().map(|(bench, case)| Comparison::new(bench, case)).collect();
+                comparisons =
+                    cases.iter().map(|(bench, case)| Comparison::new(bench, case)).collect();
             }
             for (comparison, (_, case)) in comparisons.iter_mut().zip(&cases) {
                 comparison.ours.push(estimate(&home, &case.id)?);

@@ -92,7 +92,9 @@ fn draw(path: &Path, x_label: &str, lines: &[Series]) -> anyhow::Result<()> {
             continue;
         }
         chart
-            .draw_series(LineSeries::new(line.points.clone(), colour.stroke_width(2)).point_size(3))?
+            .draw_series(
+                LineSeries::new(line.points.clone(), colour.stroke_width(2)).point_size(3),
+            )?
             .label(line.name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(2)));
     }

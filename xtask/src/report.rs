@@ -78,7 +78,11 @@ impl Report {
             self.comparisons.iter().map(|one| one.ratios()[1]).filter(|r| r.is_finite()).collect();
         if !compared.is_empty() {
             let faster = compared.iter().filter(|&&ratio| ratio <= 1.0).count();
-            let _ = write!(text, "\n{faster} of {} benchmarks take at most PyTorch's time.\n", compared.len());
+            let _ = write!(
+                text,
+                "\n{faster} of {} benchmarks take at most PyTorch's time.\n",
+                compared.len()
+            );
         }
     }
 
@@ -98,7 +102,8 @@ impl Report {
 
     fn row(&self, one: &Comparison) -> String {
         let [ours, torch] = one.medians();
-        let mut row = format!("| `{}` | {} | {} |", one.case.id, one.case.shape, milliseconds(ours));
+        let mut row =
+            format!("| `{}` | {} | {} |", one.case.id, one.case.shape, milliseconds(ours));
         if self.setting.torch_version.is_some() {
             if one.torch.is_empty() {
                 row.push_str(" | | |");
@@ -166,7 +171,8 @@ const KERNELS: &str = "\
 counts the arithmetic that a matrix product or convolution needs, or the bytes of every tensor that
 has to be read or written once; the share is that of the two `machine` lines.";
 
-const SCALING: &str = "One block, 256 wide: sequences of 64 to 4,096 tokens, and batches of 1 to 64.";
+const SCALING: &str =
+    "One block, 256 wide: sequences of 64 to 4,096 tokens, and batches of 1 to 64.";
 
 /// Three significant digits are enough for a time.
 fn milliseconds(value: f64) -> String {

@@ -135,6 +135,35 @@ pub(crate) struct TextOutputArgs {
     pub(crate) json: bool,
 }
 
+/// Where the results of a command go that makes either pictures or texts.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct EitherOutputArgs {
+    /// Pictures: PNG file or folder [default: .]; texts: a file, one per line [default: -]; `-` is
+    /// standard output
+    #[arg(short, long, value_name = "PATH")]
+    output: Option<PathBuf>,
+    /// Print one JSON object per result
+    #[arg(long)]
+    json: bool,
+}
+
+impl EitherOutputArgs {
+    /// Where pictures go.
+    pub(crate) fn pictures(&self) -> PictureOutputArgs {
+        PictureOutputArgs { output: self.output_or("."), json: self.json }
+    }
+
+    /// Where texts go.
+    pub(crate) fn texts(&self) -> TextOutputArgs {
+        TextOutputArgs { output: self.output_or("-"), json: self.json }
+    }
+
+    fn output_or(&self, default: &str) -> PathBuf {
+        self.output.clone().unwrap_or_else(|| default.into())
+    }
+}
+
 /// A positive number.
 pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {

@@ -5,8 +5,9 @@
 //! one more token, `<|EOS|>`, that ends a caption.
 
 mod bpe;
+mod files;
+mod train;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -14,12 +15,11 @@ use tokenizers::AddedToken;
 use trefoil_core::{Error, Result, fs};
 
 use self::bpe::{Bpe, END_OF_WORD, tokenizer_json};
+use self::files::{SpecialNames, read_merges};
 
 const CLIP_BOS: &str = "<|startoftext|>";
 const END_OF_TEXT: &str = "<|endoftext|>";
 const CAPTION_EOS: &str = "<|EOS|>";
-/// Texts that are encoded at a time while a vocabulary is learnt.
-const CHUNK: usize = 4096;
 
 /// Which of the two tokenizers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,55 +78,6 @@ impl Tokenizer {
         let vocab: Map<String, Value> = fs::read_json(&path)?;
         let merges = read_merges(&folder.join("merges.txt"))?;
         Self::from_vocabulary(vocab, merges, flavour, &names, path)
-    }
-
-    /// Learns CLIP's kind of tokenizer from captions, with at most `vocab_size` tokens: 256 bytes, 256
-    /// bytes at the end of a word, merges, start and end.
-    ///
-    /// # Errors
-    /// [`Error::Config`] when `vocab_size` does not even hold the bytes.
-    pub fn train_clip(captions: &[String], vocab_size: usize) -> Result<Self> {
-        Self::train(captions, vocab_size, Flavour::Clip)
-    }
-
-    /// Learns GPT-2's kind of tokenizer from captions, with at most `vocab_size` tokens: 256 bytes,
-    /// merges, the end of a text and the end of a caption.
-    ///
-    /// # Errors
-    /// [`Error::Config`] when `vocab_size` does not even hold the bytes.
-    pub fn train_gpt2(captions: &[String], vocab_size: usize) -> Result<Self> {
-        Self::train(captions, vocab_size, Flavour::Gpt2)
-    }
-
-    fn train(captions: &[String], vocab_size: usize, flavour: Flavour) -> Result<Self> {
-        let mut bpe = Bpe::bytes(flavour);
-        let smallest = bpe.tokens.len() + 2;
-        if vocab_size < smallest {
-            let reason = format!("expected at least {smallest}, found {vocab_size}");
-            return Err(Error::config("vocab_size", reason));
-        }
-        let bytes_only = Self::from_bpe(&bpe, flavour)?;
-        bpe.learn(bytes_only.count_words(captions)?, vocab_size - 2);
-        Self::from_bpe(&bpe, flavour)
-    }
-
-    /// How often each word occurs, as symbols of a vocabulary without merges.
-    fn count_words(&self, captions: &[String]) -> Result<BTreeMap<Vec<u32>, u64>> {
-        let mut words = BTreeMap::new();
-        for chunk in captions.chunks(CHUNK) {
-            let texts: Vec<&str> = chunk.iter().map(String::as_str).collect();
-            let encodings = self.inner.encode_batch(texts, false).map_err(|e| self.fail(&e))?;
-            for encoding in encodings {
-                let symbols = encoding.get_ids().iter().zip(encoding.get_word_ids());
-                let symbols: Vec<(u32, Option<u32>)> =
-                    symbols.map(|(&id, &word)| (id, word)).collect();
-                for word in symbols.chunk_by(|a, b| a.1 == b.1).filter(|word| word[0].1.is_some()) {
-                    let word = word.iter().map(|&(id, _)| id).collect();
-                    *words.entry(word).or_default() += 1;
-                }
-            }
-        }
-        Ok(words)
     }
 
     fn from_bpe(bpe: &Bpe, flavour: Flavour) -> Result<Self> {
@@ -278,113 +229,9 @@ impl Tokenizer {
         })
     }
 
-    /// Writes `tokenizer.json`, `vocab.json`, `merges.txt` and the two small files beside them, so that
-    /// old and new versions of transformers open the folder.
-    ///
-    /// # Errors
-    /// [`Error::Write`] with the file.
-    pub fn save(&self, folder: &Path, context_length: usize) -> Result<()> {
-        fs::create_dir_all(folder)?;
-        let text = self.inner.to_string(true).map_err(|e| self.fail(&e))?;
-        let json: Value =
-            serde_json::from_str(&text).map_err(|e| Error::format(&self.origin, e.to_string()))?;
-        fs::write_json(&folder.join("tokenizer.json"), &json)?;
-        let vocab = &json["model"]["vocab"];
-        fs::write_json(&folder.join("vocab.json"), vocab)?;
-        let merges = json["model"]["merges"].as_array().cloned().unwrap_or_default();
-        fs::write_atomic(&folder.join("merges.txt"), |out| {
-            writeln!(out, "#version: 0.2")?;
-            merges
-                .iter()
-                .filter_map(|pair| Some((pair[0].as_str()?, pair[1].as_str()?)))
-                .try_for_each(|(left, right)| writeln!(out, "{left} {right}"))
-        })?;
-        let mut specials = Map::new();
-        specials.insert("bos_token".into(), json!(self.bos.0));
-        specials.insert("eos_token".into(), json!(self.eos.0));
-        specials.insert("unk_token".into(), json!(END_OF_TEXT));
-        if self.flavour == Flavour::Clip {
-            specials.insert("pad_token".into(), json!(self.pad.0));
-        }
-        fs::write_json(&folder.join("special_tokens_map.json"), &specials)?;
-        if vocab.get(&self.eos.0).is_none() {
-            let added: Map<_, _> = [(self.eos.0.clone(), json!(self.eos.1))].into_iter().collect();
-            fs::write_json(&folder.join("added_tokens.json"), &added)?;
-        }
-        let mut config = specials;
-        config.insert("model_max_length".into(), json!(context_length));
-        config.insert("errors".into(), json!("replace"));
-        config.insert("clean_up_tokenization_spaces".into(), json!(false));
-        let class = match self.flavour {
-            Flavour::Clip => "CLIPTokenizer",
-            Flavour::Gpt2 => "GPT2Tokenizer",
-        };
-        config.insert("tokenizer_class".into(), json!(class));
-        fs::write_json(&folder.join("tokenizer_config.json"), &config)
-    }
-
     fn fail(&self, error: &tokenizers::Error) -> Error {
         Error::format(&self.origin, error.to_string())
     }
-}
-
-/// The special tokens of a folder by name.
-#[derive(Debug)]
-struct SpecialNames {
-    bos: String,
-    eos: String,
-    pad: String,
-    /// What `added_tokens.json` says about the end token.
-    eos_id: Option<u32>,
-}
-
-impl SpecialNames {
-    fn of(flavour: Flavour) -> Self {
-        let (bos, eos) = match flavour {
-            Flavour::Clip => (CLIP_BOS, END_OF_TEXT),
-            Flavour::Gpt2 => (END_OF_TEXT, CAPTION_EOS),
-        };
-        Self { bos: bos.into(), eos: eos.into(), pad: END_OF_TEXT.into(), eos_id: None }
-    }
-
-    /// What the files beside the vocabulary say; the end of a caption is always `<|EOS|>`.
-    fn read(folder: &Path, flavour: Flavour) -> Result<Self> {
-        let mut names = Self::of(flavour);
-        for file in ["tokenizer_config.json", "special_tokens_map.json"] {
-            let path = folder.join(file);
-            if !path.is_file() {
-                continue;
-            }
-            let json: Value = fs::read_json(&path)?;
-            let name = |field: &str| {
-                let value = json.get(field)?;
-                value.as_str().or_else(|| value.get("content")?.as_str()).map(String::from)
-            };
-            names.bos = name("bos_token").unwrap_or(names.bos);
-            if flavour == Flavour::Clip {
-                names.eos = name("eos_token").unwrap_or(names.eos);
-                names.pad = name("pad_token").unwrap_or(names.pad);
-            }
-        }
-        let path = folder.join("added_tokens.json");
-        if path.is_file() {
-            let added: BTreeMap<String, u32> = fs::read_json(&path)?;
-            names.eos_id = added.get(&names.eos).copied();
-        }
-        Ok(names)
-    }
-}
-
-/// Pairs of symbols, one a line, after a line that names the version.
-fn read_merges(path: &Path) -> Result<Vec<Value>> {
-    let text = fs::read_to_string(path)?;
-    let lines = text.lines().filter(|line| !line.starts_with("#version") && !line.is_empty());
-    lines
-        .map(|line| match line.split_once(' ') {
-            Some((left, right)) => Ok(json!([left, right])),
-            None => Err(Error::format(path, format!("expected two symbols, found `{line}`"))),
-        })
-        .collect()
 }
 
 /// `a cat , it 's here .` to `a cat, it's here.`

@@ -1,12 +1,10 @@
 //! `trefoil sample`: pictures of anything, or texts about anything.
 
-use std::path::{Path, PathBuf};
-
 use clap::Args;
 use unidiffuser::mode::Mode;
 
 use crate::Answer;
-use crate::args::{CountArgs, ModelArgs, PictureOutputArgs, SamplingArgs, TextOutputArgs};
+use crate::args::{CountArgs, EitherOutputArgs, ModelArgs, SamplingArgs};
 use crate::output::Talk;
 use crate::record::Record;
 use crate::results::{Pictures, prepare_texts, write_texts};
@@ -27,13 +25,8 @@ pub(crate) struct SampleArgs {
     sampling: SamplingArgs,
     #[command(flatten)]
     model: ModelArgs,
-    /// Pictures: PNG file or folder [default: .]; texts: a file, one per line [default: -]; `-` is
-    /// standard output
-    #[arg(short, long, value_name = "PATH", help_heading = "Output")]
-    output: Option<PathBuf>,
-    /// Print one JSON object per result
-    #[arg(long, help_heading = "Output")]
-    json: bool,
+    #[command(flatten)]
+    output: EitherOutputArgs,
 }
 
 #[derive(Debug, Args)]
@@ -53,13 +46,8 @@ impl SampleArgs {
         if self.what.image { self.pictures(talk) } else { self.texts(talk) }
     }
 
-    fn output(&self, default: &str) -> PathBuf {
-        self.output.clone().unwrap_or_else(|| Path::new(default).into())
-    }
-
     fn pictures(self, talk: Talk) -> anyhow::Result<Answer> {
-        let output = PictureOutputArgs { output: self.output("."), json: self.json };
-        let pictures = Pictures::new(&output, "sample", self.count.count)?;
+        let pictures = Pictures::new(&self.output.pictures(), "sample", self.count.count)?;
         let session = Session::open(&self.model, talk)?;
         let mut request = session.request(Mode::Image, &self.sampling)?;
         request.count = self.count.count;
@@ -71,7 +59,7 @@ impl SampleArgs {
     }
 
     fn texts(self, talk: Talk) -> anyhow::Result<Answer> {
-        let output = TextOutputArgs { output: self.output("-"), json: self.json };
+        let output = self.output.texts();
         prepare_texts(&output)?;
         let session = Session::open(&self.model, talk)?;
         let mut request = session.request(Mode::Text, &self.sampling)?;

@@ -6,7 +6,7 @@ use clap::Args;
 use unidiffuser::mode::Mode;
 
 use crate::Answer;
-use crate::args::{CountArgs, ModelArgs, PictureOutputArgs, SamplingArgs, TextOutputArgs};
+use crate::args::{CountArgs, EitherOutputArgs, ModelArgs, SamplingArgs};
 use crate::output::Talk;
 use crate::record::Record;
 use crate::results::{Pictures, prepare_texts, write_texts};
@@ -33,13 +33,8 @@ pub(crate) struct VaryArgs {
     sampling: SamplingArgs,
     #[command(flatten)]
     model: ModelArgs,
-    /// Pictures: PNG file or folder [default: .]; texts: a file, one per line [default: -]; `-` is
-    /// standard output
-    #[arg(short, long, value_name = "PATH", help_heading = "Output")]
-    output: Option<PathBuf>,
-    /// Print one JSON object per result
-    #[arg(long, help_heading = "Output")]
-    json: bool,
+    #[command(flatten)]
+    output: EitherOutputArgs,
 }
 
 impl VaryArgs {
@@ -51,14 +46,9 @@ impl VaryArgs {
         }
     }
 
-    fn output(&self, default: &str) -> PathBuf {
-        self.output.clone().unwrap_or_else(|| default.into())
-    }
-
     fn picture(&self, path: &Path, talk: Talk) -> anyhow::Result<Answer> {
         let picture = open_picture(path)?;
-        let output = PictureOutputArgs { output: self.output("."), json: self.json };
-        let pictures = Pictures::new(&output, "vary", self.count.count)?;
+        let pictures = Pictures::new(&self.output.pictures(), "vary", self.count.count)?;
         let session = Session::open(&self.model, talk)?;
         let mut request = session.request(Mode::ImageVariation, &self.sampling)?;
         request.count = self.count.count;
@@ -76,7 +66,7 @@ impl VaryArgs {
     }
 
     fn words(&self, text: &str, talk: Talk) -> anyhow::Result<Answer> {
-        let output = TextOutputArgs { output: self.output("-"), json: self.json };
+        let output = self.output.texts();
         prepare_texts(&output)?;
         let session = Session::open(&self.model, talk)?;
         session.check_prompt(text)?;
