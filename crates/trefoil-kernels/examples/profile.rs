@@ -1,14 +1,16 @@
 //! Median times of the kernels and of the framework's own operations.
 //!
-//! Run with `cargo run --release -p trefoil-kernels --example profile`.
+//! Run with `cargo run --release -p trefoil-kernels --example profile`; words after `--` choose the
+//! rows whose names contain one of them.
 
 use std::time::Instant;
 
 use burn::tensor::ops::AttentionModuleOptions;
-use burn::tensor::{Device, Distribution, Tensor, activation, module};
+use burn::tensor::{Device, Distribution, IndexingUpdateOp, Int, Tensor, activation, module};
 use trefoil_kernels::{
-    AdamWStep, AttentionMask, GroupNormOptions, NormActivation, PackedAttention, add_layer_norm,
-    attention, gelu, gelu_tanh, group_norm, layer_norm, packed_attention, quick_gelu, silu,
+    Activation, AdamWStep, AttentionMask, GroupNormOptions, NormActivation, PackedAttention,
+    add_layer_norm, attention, gather_rows, gelu, gelu_tanh, group_norm, group_norm_scale_shift,
+    layer_norm, linear, packed_attention, quick_gelu, scatter_add_rows, segment_mean, silu,
     softmax,
 };
 
@@ -44,12 +46,20 @@ fn measure<const D: usize, const E: usize>(
     [forward, median(|| drop(f(&tracked).sum().backward()))]
 }
 
+fn chosen(name: &str) -> bool {
+    let mut words = std::env::args().skip(1).peekable();
+    words.peek().is_none() || words.any(|word| name.contains(&word))
+}
+
 fn row<const D: usize, const E: usize>(
     name: &str,
     inputs: &[Tensor<D>],
     framework: &dyn Fn(&[Tensor<D>]) -> Tensor<E>,
     kernel: &dyn Fn(&[Tensor<D>]) -> Tensor<E>,
 ) {
+    if !chosen(name) {
+        return;
+    }
     let [old, old_both] = measure(inputs, framework);
     let [new, new_both] = measure(inputs, kernel);
     println!(
@@ -116,6 +126,91 @@ fn group_norms() {
     });
 }
 
+/// The residual block of a diffusion network: scale and shift per image.
+fn adaptive_group_norms() {
+    let [b, c, h, w] = [16, 128, 32, 32];
+    let options = GroupNormOptions { groups: 32, epsilon: 1e-5, activation: NormActivation::Silu };
+    let inputs = [[b, c, h, w], [1, c, 1, 1], [1, c, 1, 1], [b, c, 1, 1], [b, c, 1, 1]].map(normal);
+    let flat = |x: &Tensor<4>| x.clone().reshape([c]);
+    let per_image = |x: &Tensor<4>| x.clone().reshape([b, c]);
+    let framework = |x: &[Tensor<4>]| {
+        let groups = x[0].clone().reshape([b, 32, c / 32 * h * w]);
+        let centred = groups.clone() - groups.mean_dim(2);
+        let variance = (centred.clone() * centred.clone()).mean_dim(2);
+        let y = (centred / (variance + 1e-5).sqrt()).reshape([b, c, h, w]);
+        let y = y * x[1].clone() + x[2].clone();
+        activation::silu(y * (x[3].clone() + 1.0) + x[4].clone())
+    };
+    row(&format!("group_norm_scale_shift {:?}", [b, c, h, w]), &inputs, &framework, &|x| {
+        let affine = [flat(&x[1]), flat(&x[2])];
+        group_norm_scale_shift(x[0].clone(), affine, [per_image(&x[3]), per_image(&x[4])], options)
+    });
+}
+
+fn linears([rows, d_in, d_out]: [usize; 3]) {
+    let inputs = [normal([rows, d_in]), normal([d_out, d_in]), normal([1, d_out])];
+    let framework = |x: &[Tensor<2>]| {
+        let bias = x[2].clone().reshape([d_out]);
+        module::linear(x[0].clone(), x[1].clone().transpose(), Some(bias))
+    };
+    let kernel = |x: &[Tensor<2>], activation| {
+        linear(x[0].clone(), x[1].clone(), Some(x[2].clone().reshape([d_out])), activation)
+    };
+    let shape = format!("{rows} x {d_in} x {d_out}");
+    row(&format!("linear {shape}"), &inputs, &framework, &|x| kernel(x, None));
+    row(&format!("linear + gelu {shape}"), &inputs, &|x| gelu(framework(x)), &|x| {
+        kernel(x, Some(Activation::Gelu))
+    });
+}
+
+/// Perceptron of a transformer block.
+fn perceptron([rows, d, hidden]: [usize; 3]) {
+    let shapes = [[rows, d], [hidden, d], [1, hidden], [d, hidden], [1, d]];
+    let bias = |x: &Tensor<2>| Some(x.clone().reshape([x.dims()[1]]));
+    row(
+        &format!("perceptron {rows} x {d} x {hidden}"),
+        &shapes.map(normal),
+        &|x| {
+            let y = module::linear(x[0].clone(), x[1].clone().transpose(), bias(&x[2]));
+            module::linear(gelu(y), x[3].clone().transpose(), bias(&x[4]))
+        },
+        &|x| {
+            let y = linear(x[0].clone(), x[1].clone(), bias(&x[2]), Some(Activation::Gelu));
+            linear(y, x[3].clone(), bias(&x[4]), None)
+        },
+    );
+}
+
+/// A graph with ten neighbours per node.
+fn rows_by_index([nodes, edges, d]: [usize; 3]) {
+    let device = Device::flex();
+    let integers = |count: usize, f: &dyn Fn(usize) -> usize| {
+        let values: Vec<i32> = (0..count).map(|i| f(i) as i32).collect();
+        Tensor::<1, Int>::from_ints(values.as_slice(), &device)
+    };
+    // A permutation of the edges' numbers, so that neighbours lie far apart.
+    let indices = integers(edges, &|i| i.wrapping_mul(7_368_787) % edges % nodes);
+    let offsets = integers(nodes + 1, &|i| i * (edges / nodes));
+    let owners = integers(edges, &|i| i / (edges / nodes));
+    let select = |x: &[Tensor<2>]| x[0].clone().select(0, indices.clone());
+    let add = |x: Tensor<2>, indices: &Tensor<1, Int>| {
+        let zeros = Tensor::<2>::zeros([nodes, d], &x.device());
+        zeros.select_assign(0, indices.clone(), x, IndexingUpdateOp::Add)
+    };
+    let shape = format!("{edges} of {nodes} x {d}");
+    let (table, values) = ([normal([nodes, d])], [normal([edges, d])]);
+    row(&format!("gather_rows {shape}"), &table, &select, &|x| {
+        gather_rows(x[0].clone(), indices.clone())
+    });
+    row(&format!("scatter_add_rows {shape}"), &values, &|x| add(x[0].clone(), &indices), &|x| {
+        scatter_add_rows(x[0].clone(), indices.clone(), nodes)
+    });
+    let mean = |x: &[Tensor<2>]| add(select(x), &owners) / (edges / nodes) as f64;
+    row(&format!("segment_mean {shape}"), &table, &mean, &|x| {
+        segment_mean(x[0].clone(), offsets.clone(), indices.clone())
+    });
+}
+
 fn attentions([b, h, l, d]: [usize; 4]) {
     let framework =
         |q, k, v| module::attention(q, k, v, None, None, AttentionModuleOptions::default());
@@ -153,6 +248,9 @@ fn optimizer(count: usize) {
         grad_scale: 1.0,
         ema_decay: Some(0.999),
     };
+    if !chosen("AdamW") {
+        return;
+    }
     let (mut param, grad) = (vec![1.0; count], vec![0.1; count]);
     let (mut m, mut v, mut ema) = (vec![0.0; count], vec![0.0; count], vec![1.0; count]);
     let time = median(|| step.apply(&mut param, &grad, &mut m, &mut v, Some(&mut ema)));
@@ -165,6 +263,15 @@ fn main() {
     rows_of([2208, 1536]);
     rows_of([32 * 82, 1024]);
     group_norms();
+    adaptive_group_norms();
+    linears([1104, 1536, 6144]);
+    linears([2208, 1536, 1536]);
+    // The shipped U-ViT: 32 samples of 35 tokens, width 192.
+    linears([32 * 35, 192, 576]);
+    linears([32 * 35, 384, 192]);
+    linears([32 * 35, 192, 192]);
+    perceptron([32 * 35, 192, 768]);
+    rows_by_index([100_000, 1_000_000, 64]);
     attentions([32, 4, 82, 64]);
     attentions([2, 24, 1104, 64]);
     optimizer(10_000_000);

@@ -4,7 +4,7 @@ use std::f32::consts::{FRAC_2_SQRT_PI, SQRT_2};
 use std::marker::PhantomData;
 
 use burn::backend::Dispatch;
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{Tensor, activation as framework};
 use burn_flex::FlexTensor;
 
 use crate::buffer::{BLOCK, contiguous, map_chunks};
@@ -29,7 +29,7 @@ pub enum Activation {
 /// # Shapes
 /// Any, and the output has the same.
 pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    apply(x, Activation::Gelu, activation::gelu)
+    activate(x, Activation::Gelu)
 }
 
 /// GELU by its tanh approximation, `x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`.
@@ -37,7 +37,7 @@ pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// # Shapes
 /// Any, and the output has the same.
 pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    apply(x, Activation::GeluTanh, activation::gelu_approximate)
+    activate(x, Activation::GeluTanh)
 }
 
 /// GELU by its sigmoid approximation, `x sigmoid(1.702 x)`.
@@ -45,7 +45,7 @@ pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// # Shapes
 /// Any, and the output has the same.
 pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    apply(x, Activation::QuickGelu, |x| x.clone() * activation::sigmoid(x * 1.702))
+    activate(x, Activation::QuickGelu)
 }
 
 /// SiLU, `x sigmoid(x)`.
@@ -53,22 +53,31 @@ pub fn quick_gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// # Shapes
 /// Any, and the output has the same.
 pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    apply(x, Activation::Silu, activation::silu)
+    activate(x, Activation::Silu)
 }
 
-fn apply<const D: usize>(
-    x: Tensor<D>,
-    activation: Activation,
-    compose: impl FnOnce(Tensor<D>) -> Tensor<D>,
-) -> Tensor<D> {
-    if !has_kernel(&x) {
-        return compose(x);
+/// Any of the activations.
+///
+/// # Shapes
+/// Any, and the output has the same.
+pub fn activate<const D: usize>(x: Tensor<D>, activation: Activation) -> Tensor<D> {
+    if has_kernel(&x) {
+        let x = x.into_dispatch();
+        return Tensor::from_dispatch(<Dispatch as Kernels>::fused_activation(x, activation));
     }
-    Tensor::from_dispatch(<Dispatch as Kernels>::fused_activation(x.into_dispatch(), activation))
+    match activation {
+        Activation::Gelu => framework::gelu(x),
+        Activation::GeluTanh => framework::gelu_approximate(x),
+        Activation::QuickGelu => x.clone() * framework::sigmoid(x * 1.702),
+        Activation::Silu => framework::silu(x),
+    }
 }
 
 /// An activation as code that a loop can take in.
 pub(crate) trait Function: Send + Sync {
+    /// Whether `f(x) = x`, so that a pass over memory can be left out.
+    const IDENTITY: bool = false;
+
     /// `f(x)`.
     fn value<I: Isa>(x: f32) -> f32;
     /// `f'(x)`.
@@ -79,6 +88,8 @@ pub(crate) trait Function: Send + Sync {
 pub(crate) struct Identity;
 
 impl Function for Identity {
+    const IDENTITY: bool = true;
+
     #[inline(always)]
     fn value<I: Isa>(x: f32) -> f32 {
         x
@@ -90,7 +101,7 @@ impl Function for Identity {
     }
 }
 
-struct Gelu;
+pub(crate) struct Gelu;
 
 /// `Phi(-a)` and `exp(-a^2 / 2)` for `a >= 0`.
 ///
@@ -186,22 +197,38 @@ impl<F: Function> Kernel for Backward<'_, F> {
     }
 }
 
+/// Evaluates an expression with the code of an activation as the type of the given name.
+macro_rules! with_function {
+    ($activation:expr, $function:ident => $body:expr) => {
+        match $activation {
+            $crate::activation::Activation::Gelu => {
+                type $function = $crate::activation::Gelu;
+                $body
+            }
+            $crate::activation::Activation::GeluTanh => {
+                type $function = $crate::activation::GeluTanh;
+                $body
+            }
+            $crate::activation::Activation::QuickGelu => {
+                type $function = $crate::activation::QuickGelu;
+                $body
+            }
+            $crate::activation::Activation::Silu => {
+                type $function = $crate::activation::Silu;
+                $body
+            }
+        }
+    };
+}
+
+pub(crate) use with_function;
+
 pub(crate) fn forward(x: FlexTensor, activation: Activation) -> FlexTensor {
-    match activation {
-        Activation::Gelu => forward_with::<Gelu>(x),
-        Activation::GeluTanh => forward_with::<GeluTanh>(x),
-        Activation::QuickGelu => forward_with::<QuickGelu>(x),
-        Activation::Silu => forward_with::<Silu>(x),
-    }
+    with_function!(activation, F => forward_with::<F>(x))
 }
 
 pub(crate) fn backward(x: FlexTensor, grad: FlexTensor, activation: Activation) -> FlexTensor {
-    match activation {
-        Activation::Gelu => backward_with::<Gelu>(x, grad),
-        Activation::GeluTanh => backward_with::<GeluTanh>(x, grad),
-        Activation::QuickGelu => backward_with::<QuickGelu>(x, grad),
-        Activation::Silu => backward_with::<Silu>(x, grad),
-    }
+    with_function!(activation, F => backward_with::<F>(x, grad))
 }
 
 fn forward_with<F: Function>(x: FlexTensor) -> FlexTensor {

@@ -9,31 +9,8 @@ use burn::backend::tensor::FloatTensor;
 use crate::activation::Activation;
 use crate::attention::{AttentionMask, PackedAttention};
 use crate::extension::{Gradients3, Kernels};
+use crate::graph::{record, register, second_derivative};
 use crate::group_norm::GroupNormOptions;
-
-/// Adds each gradient to its parent, if that is tracked.
-macro_rules! register {
-    ($ops:expr, $grads:expr, $backend:ty, [$($gradient:expr),+]) => {
-        for (parent, gradient) in $ops.parents.into_iter().zip([$($gradient),+]) {
-            if let Some(parent) = parent {
-                $grads.register::<$backend>(parent.id, gradient);
-            }
-        }
-    };
-}
-
-/// Puts an operation with one output into the graph: the state is built only if it is needed.
-macro_rules! record {
-    ($step:expr, $strategy:ty, [$($node:ident),+], $state:expr, $output:expr) => {
-        match $step.prepare::<$strategy>([$($node),+]).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let state = $state;
-                prep.finish(state, $output)
-            }
-            OpsKind::UnTracked(prep) => prep.finish($output),
-        }
-    };
-}
 
 /// Puts an operation with a saved by-product into the graph; the by-product is a constant there.
 macro_rules! record_attention {
@@ -158,11 +135,6 @@ impl<B: Kernels> Backward<B, 1> for PackedAttentionStep {
         let step = |grad| B::fused_packed_attention_backward(qkv, output, log_sums, grad, self.0);
         unary::<B, _>(ops.parents, ops.node, grads, step);
     }
-}
-
-/// A gradient that is itself recorded would need second derivatives.
-fn second_derivative(operation: &str) -> ! {
-    panic!("trefoil-kernels: the gradient of {operation} cannot be differentiated again");
 }
 
 impl<B: Kernels, C: CheckpointStrategy> Kernels for Autodiff<B, C> {

@@ -1,5 +1,7 @@
 //! Group normalisation of images, alone and followed by SiLU.
 
+mod adaptive;
+
 use std::marker::PhantomData;
 
 use burn::backend::Dispatch;
@@ -11,6 +13,8 @@ use crate::buffer::{contiguous, map_chunks, tensor_of};
 use crate::extension::{Gradients3, Kernels, has_kernel};
 use crate::layer_norm::add_up;
 use crate::simd::{Isa, Kernel, dispatch, moments, sum_of, sum_of_pairs};
+
+pub use adaptive::{AdaptiveNormKernels, group_norm_scale_shift};
 
 /// What follows a normalisation in the same pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +56,8 @@ pub fn group_norm(
         "group_norm: {channels} channels, {groups} groups, weight {weights}, bias {biases}"
     );
     if !(has_kernel(&x) && has_kernel(&weight) && has_kernel(&bias)) {
-        return compose(x, weight, bias, options);
+        let as_image = |parameter: Tensor<1>| parameter.reshape([1, channels, 1, 1]);
+        return compose(x, as_image(weight), as_image(bias), options);
     }
     Tensor::from_dispatch(<Dispatch as Kernels>::fused_group_norm(
         x.into_dispatch(),
@@ -79,11 +84,12 @@ pub fn group_norm_silu(
     group_norm(x, weight, bias, GroupNormOptions { groups, epsilon, activation })
 }
 
-/// The same by the framework's operations, for other devices and precisions.
+/// The same by the framework's operations, for other devices and precisions; the parameters are
+/// `[1, c, 1, 1]` or `[b, c, 1, 1]`.
 fn compose(
     x: Tensor<4>,
-    weight: Tensor<1>,
-    bias: Tensor<1>,
+    weight: Tensor<4>,
+    bias: Tensor<4>,
     options: GroupNormOptions,
 ) -> Tensor<4> {
     let [b, c, h, w] = x.dims();
@@ -93,7 +99,7 @@ fn compose(
     let variance = (centred.clone() * centred.clone()).mean_dim(2);
     let normalised = centred / (variance + options.epsilon).sqrt();
     let normalised = normalised.reshape([b, c, h, w]);
-    let output = normalised * weight.reshape([1, c, 1, 1]) + bias.reshape([1, c, 1, 1]);
+    let output = normalised * weight + bias;
     match options.activation {
         NormActivation::Identity => output,
         NormActivation::Silu => activation::silu(output),
@@ -182,7 +188,11 @@ pub(crate) fn forward(
     options: GroupNormOptions,
 ) -> FlexTensor {
     let (weight, bias) = (contiguous(weight), contiguous(bias));
-    let (weight, bias): (&[f32], &[f32]) = (weight.storage(), bias.storage());
+    normalise(x, [weight.storage(), bias.storage()], options)
+}
+
+/// The parameters are those of all channels, `[c]`, or of all channels of all images, `[b c]`.
+fn normalise(x: FlexTensor, [weight, bias]: [&[f32]; 2], options: GroupNormOptions) -> FlexTensor {
     let size = GroupSize::new(&x, options.groups);
     let epsilon = options.epsilon as f32;
     let step = |i: usize, group: &mut [f32]| {
@@ -214,10 +224,25 @@ pub(crate) fn backward(
     grad: FlexTensor,
     options: GroupNormOptions,
 ) -> Gradients3<FlexTensor> {
-    let (x, weight, bias) = (contiguous(x), contiguous(weight), contiguous(bias));
+    let (weight, bias) = (contiguous(weight), contiguous(bias));
+    let parameters = [weight.storage(), bias.storage()];
+    let (grad, weight_grads, bias_grads) = gradients(x, parameters, grad, options);
+    let channels = parameters[0].len();
+    let sum = |images: &[Vec<f32>]| tensor_of(add_up(images, channels), Shape::from([channels]));
+    (grad, sum(&weight_grads), sum(&bias_grads))
+}
+
+/// Gradients of the input, and of the parameters that each image was treated with; parameters as
+/// in [`normalise`].
+fn gradients(
+    x: FlexTensor,
+    [weight, bias]: [&[f32]; 2],
+    grad: FlexTensor,
+    options: GroupNormOptions,
+) -> (FlexTensor, Vec<Vec<f32>>, Vec<Vec<f32>>) {
+    let x = contiguous(x);
     let size = GroupSize::new(&x, options.groups);
     let x: &[f32] = x.storage();
-    let (weight, bias): (&[f32], &[f32]) = (weight.storage(), bias.storage());
     let epsilon = options.epsilon as f32;
     let (grad, partials) = map_chunks(grad, size.elements, |i, grad| {
         let x = &x[i * size.elements..][..grad.len()];
@@ -241,16 +266,11 @@ pub(crate) fn backward(
             }),
         }
     });
-    let channels = weight.len();
-    let sum_over_images = |part: fn(&Partial) -> &Vec<f32>| {
+    let per_image = |part: fn(&Partial) -> &Vec<f32>| -> Vec<Vec<f32>> {
         let images = partials.chunks(options.groups);
-        let images: Vec<Vec<f32>> =
-            images.map(|groups| groups.iter().flat_map(part).copied().collect()).collect();
-        tensor_of(add_up(&images, channels), Shape::from([channels]))
+        images.map(|groups| groups.iter().flat_map(part).copied().collect()).collect()
     };
-    let (weight_grad, bias_grad) =
-        (sum_over_images(|partial| &partial.0), sum_over_images(|partial| &partial.1));
-    (grad, weight_grad, bias_grad)
+    (grad, per_image(|partial| &partial.0), per_image(|partial| &partial.1))
 }
 
 /// Of one group: the gradients of its channels' weights and of their biases.
@@ -258,7 +278,6 @@ type Partial = (Vec<f32>, Vec<f32>);
 
 /// How groups lie in a row-major image batch.
 struct GroupSize {
-    groups: usize,
     channels: usize,
     elements: usize,
 }
@@ -267,11 +286,12 @@ impl GroupSize {
     fn new(x: &FlexTensor, groups: usize) -> Self {
         let shape = x.layout().shape();
         let channels = shape[1] / groups;
-        Self { groups, channels, elements: channels * shape[2] * shape[3] }
+        Self { channels, elements: channels * shape[2] * shape[3] }
     }
 
     /// The parameters of the channels of group number `index`, counted through all images.
     fn of_group<'a>(&self, parameters: &'a [f32], index: usize) -> &'a [f32] {
-        &parameters[index % self.groups * self.channels..][..self.channels]
+        let groups = parameters.len() / self.channels;
+        &parameters[index % groups * self.channels..][..self.channels]
     }
 }

@@ -19,11 +19,15 @@
 //!
 //! | function | computes |
 //! |---|---|
-//! | [`gelu`], [`gelu_tanh`], [`quick_gelu`], [`silu`] | activations |
+//! | [`linear()`] | linear layer with bias and activation |
+//! | [`activate`], [`gelu`], [`gelu_tanh`], [`quick_gelu`], [`silu`] | activations |
 //! | [`layer_norm()`], [`add_layer_norm`] | layer normalisation, of a sum too |
 //! | [`group_norm()`], [`group_norm_silu`] | group normalisation, with SiLU too |
+//! | [`group_norm_scale_shift`] | the same with a scale and a shift per image |
 //! | [`softmax()`] | softmax over the last axis |
 //! | [`attention()`], [`packed_attention`] | attention of separate or packed heads |
+//! | [`gather_rows`], [`scatter_add_rows`] | look-up in a table, and its transpose |
+//! | [`segment_mean`] | mean over the neighbours in a graph |
 //! | [`AdamWStep::apply`] | optimiser and weight average on slices |
 //! | [`multiply_adds`] | nothing: the processor's peak, to compare with |
 
@@ -33,19 +37,27 @@ mod attention_flex;
 mod autodiff;
 mod buffer;
 mod extension;
+mod graph;
 mod group_norm;
+mod indexing;
 mod layer_norm;
+mod linear;
 mod matrix;
 mod optimizer;
 mod roofline;
 mod simd;
 mod softmax;
 
-pub use activation::{Activation, gelu, gelu_tanh, quick_gelu, silu};
+pub use activation::{Activation, activate, gelu, gelu_tanh, quick_gelu, silu};
 pub use attention::{AttentionMask, PackedAttention, attention, packed_attention};
 pub use extension::{Gradients3, Kernels};
-pub use group_norm::{GroupNormOptions, NormActivation, group_norm, group_norm_silu};
+pub use group_norm::{
+    AdaptiveNormKernels, GroupNormOptions, NormActivation, group_norm, group_norm_scale_shift,
+    group_norm_silu,
+};
+pub use indexing::{IndexKernels, gather_rows, scatter_add_rows, segment_mean};
 pub use layer_norm::{add_layer_norm, layer_norm};
+pub use linear::{LinearKernels, linear};
 pub use optimizer::AdamWStep;
 pub use roofline::multiply_adds;
 pub use softmax::softmax;

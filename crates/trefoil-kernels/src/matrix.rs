@@ -2,6 +2,8 @@
 
 use std::marker::PhantomData;
 
+pub(crate) mod tiles;
+
 /// A matrix somewhere in a slice.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
@@ -38,6 +40,11 @@ impl<'a> Matrix<'a> {
     pub(crate) fn transpose(self) -> Self {
         let ([rows, columns], [row, column]) = (self.shape, self.strides);
         Self { shape: [columns, rows], strides: [column, row], ..self }
+    }
+
+    /// Number of columns.
+    pub(crate) fn width(self) -> usize {
+        self.shape[1]
     }
 
     /// Some of the rows.

@@ -414,6 +414,6 @@ pub struct Mlp {
 
 impl Mlp {
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.fc2.forward(Activation::Gelu.apply(self.fc1.forward(x)))
+        self.fc2.forward(self.fc1.forward_activated(x, Activation::Gelu))
     }
 }

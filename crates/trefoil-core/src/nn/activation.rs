@@ -21,11 +21,17 @@ pub enum Activation {
 impl Activation {
     /// Applies it to every element.
     pub fn apply<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
-        match self {
-            Self::Gelu => trefoil_kernels::gelu(x),
-            Self::GeluTanh => trefoil_kernels::gelu_tanh(x),
-            Self::QuickGelu => trefoil_kernels::quick_gelu(x),
-            Self::Silu => trefoil_kernels::silu(x),
+        trefoil_kernels::activate(x, self.into())
+    }
+}
+
+impl From<Activation> for trefoil_kernels::Activation {
+    fn from(activation: Activation) -> Self {
+        match activation {
+            Activation::Gelu => Self::Gelu,
+            Activation::GeluTanh => Self::GeluTanh,
+            Activation::QuickGelu => Self::QuickGelu,
+            Activation::Silu => Self::Silu,
         }
     }
 }

@@ -1,13 +1,11 @@
 //! Affine maps and table look-ups.
 
 use burn::module::{Module, Param};
-use burn::tensor::module::{embedding, linear};
 use burn::tensor::{Int, Tensor};
+use trefoil_kernels::{gather_rows, linear};
 
+use super::activation::Activation;
 use super::init::Init;
-
-/// Most elements of a product that the matrix kernels of the CPU treat as small.
-const SMALL_PRODUCT: usize = 256;
 
 /// Whether a layer adds a bias.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,23 +60,16 @@ impl Linear {
     /// - `x`: `[..., in]`
     /// - returns: `[..., out]`
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let mut shape = x.dims();
-        let rows: usize = shape[..D - 1].iter().product();
-        let [d_out, d_in] = self.weight.dims();
-        shape[D - 1] = d_out;
-        let flat: Tensor<2> = x.reshape([rows, d_in]);
-        // Products of one row, or with few elements, are summed in another order by the matrix kernels:
-        // such a product is filled up with copies of its rows.
-        let least = (SMALL_PRODUCT / d_out + 1).max(2);
-        if rows >= least {
-            return self.product(flat).reshape(shape);
-        }
-        let filled = flat.repeat_dim(0, least.div_ceil(rows));
-        self.product(filled).narrow(0, 0, rows).reshape(shape)
+        linear(x, self.weight.val(), self.bias.as_ref().map(Param::val), None)
     }
 
-    fn product(&self, x: Tensor<2>) -> Tensor<2> {
-        linear(x, self.weight.val().transpose(), self.bias.as_ref().map(Param::val))
+    /// `f(x W^T + b)`, fused.
+    ///
+    /// # Shapes
+    /// - `x`: `[..., in]`
+    /// - returns: `[..., out]`
+    pub fn forward_activated<const D: usize>(&self, x: Tensor<D>, f: Activation) -> Tensor<D> {
+        linear(x, self.weight.val(), self.bias.as_ref().map(Param::val), Some(f.into()))
     }
 }
 
@@ -99,7 +90,8 @@ impl Embedding {
     /// - `ids`: `[B, L]`, each below `n`
     /// - returns: `[B, L, d]`
     pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        embedding(self.weight.val(), ids)
+        let ([b, l], [_, d]) = (ids.dims(), self.weight.dims());
+        gather_rows(self.weight.val(), ids.reshape([b * l])).reshape([b, l, d])
     }
 }
 

@@ -16,3 +16,4 @@ pub use conv::{Conv2d, Conv2dOptions};
 pub use init::Init;
 pub use linear::{Bias, Embedding, Linear, WeightInit};
 pub use norm::{GroupNorm, LayerNorm};
+pub use trefoil_kernels::{linear, softmax};

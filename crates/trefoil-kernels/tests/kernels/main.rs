@@ -1,7 +1,11 @@
-//! Every kernel against the framework's own operations: values, gradients, views, threads.
+//! Every kernel against the framework's own operations, and some against PyTorch: values, gradients,
+//! views, threads.
 
 mod attention;
 mod elementwise;
+mod fixture;
+mod indexing;
+mod linear;
 mod norms;
 mod optimizer;
 mod support;

@@ -2,9 +2,11 @@
 
 use burn::tensor::{DType, Device, Tensor, activation, module};
 use trefoil_kernels::{
-    GroupNormOptions, NormActivation, add_layer_norm, group_norm, group_norm_silu, layer_norm,
+    GroupNormOptions, NormActivation, add_layer_norm, group_norm, group_norm_scale_shift,
+    group_norm_silu, layer_norm,
 };
 
+use crate::fixture::{Case, gradient};
 use crate::support::{assert_close, compare, normal, values};
 
 const EPSILON: f64 = 1e-5;
@@ -124,6 +126,79 @@ fn group_norm_matches_the_framework() {
             );
         }
     }
+}
+
+#[test]
+fn scale_and_shift_match_pytorch() {
+    let case = Case::open("scale_shift");
+    let x = case.tracked::<4>("x");
+    let [weight, bias] = ["weight", "bias"].map(|key| case.tracked::<1>(key));
+    let [scale, shift] = ["scale", "shift"].map(|key| case.tracked::<2>(key));
+    let options =
+        GroupNormOptions { groups: 4, epsilon: EPSILON, activation: NormActivation::Silu };
+    let y = group_norm_scale_shift(
+        x.clone(),
+        [weight.clone(), bias.clone()],
+        [scale.clone(), shift.clone()],
+        options,
+    );
+    let inputs: [(&str, &dyn Fn(&_) -> _); 5] = [
+        ("x", &gradient(&x)),
+        ("weight", &gradient(&weight)),
+        ("bias", &gradient(&bias)),
+        ("scale", &gradient(&scale)),
+        ("shift", &gradient(&shift)),
+    ];
+    case.check(y, &inputs, 2e-6);
+}
+
+#[test]
+fn scale_and_shift_match_the_framework() {
+    for (shape, groups) in [([1, 1, 1, 2], 1), ([3, 6, 5, 7], 3), ([2, 64, 16, 16], 32)] {
+        for activation in [NormActivation::Identity, NormActivation::Silu] {
+            let options = GroupNormOptions { groups, epsilon: EPSILON, activation };
+            let [b, c, _, _] = shape;
+            let inputs = [
+                normal([shape.iter().product()], 1) * 2.0 - 0.3,
+                normal([c], 2) + 1.0,
+                normal([c], 3),
+                normal([b * c], 4),
+                normal([b * c], 5),
+            ];
+            let per_image = |x: &[Tensor<1>], i: usize| x[i].clone().reshape([b, c]);
+            compare(
+                &format!("group_norm_scale_shift {shape:?} {options:?}"),
+                &inputs,
+                |x| {
+                    let affine = [x[1].clone(), x[2].clone()];
+                    let adaptive = [per_image(x, 3), per_image(x, 4)];
+                    group_norm_scale_shift(x[0].clone().reshape(shape), affine, adaptive, options)
+                },
+                |x| {
+                    let plain =
+                        GroupNormOptions { activation: NormActivation::Identity, ..options };
+                    let image = x[0].clone().reshape(shape);
+                    let y = reference_group_norm(image, x[1].clone(), x[2].clone(), plain);
+                    let scale = per_image(x, 3).reshape([b, c, 1, 1]) + 1.0;
+                    let y = y * scale + per_image(x, 4).reshape([b, c, 1, 1]);
+                    match activation {
+                        NormActivation::Identity => y,
+                        NormActivation::Silu => activation::silu(y),
+                    }
+                },
+                5e-6,
+            );
+        }
+    }
+    let x = normal([2, 6, 4, 4], 1);
+    let options =
+        GroupNormOptions { groups: 2, epsilon: EPSILON, activation: NormActivation::Silu };
+    let run = |x: Tensor<4>, dtype| {
+        let affine = [normal([6], 2), normal([6], 3)].map(|x| x.cast(dtype));
+        let adaptive = [normal([2, 6], 4), normal([2, 6], 5)].map(|x| x.cast(dtype));
+        values(group_norm_scale_shift(x.cast(dtype), affine, adaptive, options).cast(DType::F32))
+    };
+    assert_close("double", &run(x.clone(), DType::F64), &run(x, DType::F32), 3e-6);
 }
 
 #[test]

@@ -2,11 +2,10 @@
 //! causal transformer with learned positions and an output head tied to the token table.
 
 use burn::module::{Module, Param};
-use burn::tensor::activation::softmax;
-use burn::tensor::module::linear;
 use burn::tensor::{Int, Tensor};
 use trefoil_core::nn::{
-    Activation, AttentionMask, Embedding, Init, LayerNorm, attention, merge_heads, split_heads,
+    Activation, AttentionMask, Embedding, Init, LayerNorm, attention, linear, merge_heads, softmax,
+    split_heads,
 };
 
 use super::CaptionDecoderConfig;
@@ -135,7 +134,7 @@ impl Gpt2 {
     /// - `hidden`: `[B, L, D]`
     /// - returns: `[B, L, V]`
     pub(super) fn head(&self, hidden: Tensor<3>) -> Tensor<3> {
-        linear(hidden, self.wte.weight.val().transpose(), None)
+        linear(hidden, self.wte.weight.val(), None, None)
     }
 
     /// `log sum_v exp(h . e_v) - h . e_label`, which needs no gather over the vocabulary.
@@ -251,7 +250,7 @@ impl Gpt2Attention {
         let prefix_scores = q.clone().matmul(prefix_keys.transpose()); // [B, H, W, P]
         let text_scores = per_beam(q).matmul(keys.transpose()); // [B W, H, 1, t]
         let scores = Tensor::cat(vec![prefix_scores, per_sample(text_scores, t)], 3);
-        let weights = softmax(scores, 3); // [B, H, W, P + t]
+        let weights = softmax(scores); // [B, H, W, P + t]
 
         let from_prefix = weights.clone().narrow(3, 0, p).matmul(prefix_values); // [B, H, W, d]
         let text_weights = weights.narrow(3, p, t).swap_dims(1, 2).reshape([b * w, h, 1, t]);
@@ -280,7 +279,7 @@ impl Gpt2Mlp {
     }
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.c_proj.forward(self.activation.apply(self.c_fc.forward(x)))
+        self.c_proj.forward(self.c_fc.forward_activated(x, self.activation))
     }
 }
 
@@ -305,6 +304,11 @@ impl Conv1d {
     /// - `x`: `[B, L, in]`
     /// - returns: `[B, L, out]`
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        linear(x, self.weight.val(), Some(self.bias.val()))
+        linear(x, self.weight.val().transpose(), Some(self.bias.val()), None)
+    }
+
+    /// `f(x W + b)`, fused.
+    fn forward_activated(&self, x: Tensor<3>, f: Activation) -> Tensor<3> {
+        linear(x, self.weight.val().transpose(), Some(self.bias.val()), Some(f.into()))
     }
 }

@@ -139,6 +139,6 @@ impl Mlp {
     }
 
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.fc2.forward(self.activation.apply(self.fc1.forward(x)))
+        self.fc2.forward(self.fc1.forward_activated(x, self.activation))
     }
 }
