@@ -34,6 +34,7 @@ macro_rules! record {
         }
     };
 }
+pub(crate) use record;
 
 /// Puts an operation with a saved by-product into the graph; the by-product is a constant there.
 macro_rules! record_attention {
@@ -161,7 +162,7 @@ impl<B: Kernels> Backward<B, 1> for PackedAttentionStep {
 }
 
 /// A gradient that is itself recorded would need second derivatives.
-fn second_derivative(operation: &str) -> ! {
+pub(crate) fn second_derivative(operation: &str) -> ! {
     panic!("trefoil-kernels: the gradient of {operation} cannot be differentiated again");
 }
 

@@ -22,6 +22,7 @@
 //! | [`gelu`], [`gelu_tanh`], [`quick_gelu`], [`silu`] | activations |
 //! | [`layer_norm()`], [`add_layer_norm`] | layer normalisation, of a sum too |
 //! | [`group_norm()`], [`group_norm_silu`] | group normalisation, with SiLU too |
+//! | [`conv2d`], [`upsample_conv2d`] | convolution, of a picture of twice the size too |
 //! | [`softmax()`] | softmax over the last axis |
 //! | [`attention()`], [`packed_attention`] | attention of separate or packed heads |
 //! | [`AdamWStep::apply`] | optimiser and weight average on slices |
@@ -31,8 +32,10 @@ mod attention;
 mod attention_flex;
 mod autodiff;
 mod buffer;
+mod convolution;
 mod extension;
 mod group_norm;
+mod lanes;
 mod layer_norm;
 mod matrix;
 mod optimizer;
@@ -41,6 +44,7 @@ mod softmax;
 
 pub use activation::{Activation, gelu, gelu_tanh, quick_gelu, silu};
 pub use attention::{AttentionMask, PackedAttention, attention, packed_attention};
+pub use convolution::{ConvolutionOptions, Convolutions, Padding, conv2d, upsample_conv2d};
 pub use extension::{Gradients3, Kernels};
 pub use group_norm::{GroupNormOptions, NormActivation, group_norm, group_norm_silu};
 pub use layer_norm::{add_layer_norm, layer_norm};

@@ -1,0 +1,275 @@
+//! The part of the source that one task reads, with the zeros around it, and rows of pixels of it.
+
+use std::ops::Range;
+
+use super::plan::{Phase, Plan};
+
+/// Some images and grid rows of a plan.
+#[derive(Debug, Clone)]
+pub(super) struct Region {
+    pub(super) images: Range<usize>,
+    pub(super) rows: Range<usize>,
+}
+
+/// Where a pixel of the source is found.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Window {
+    data: *const f32,
+    /// Numbers from one image to the next.
+    image: usize,
+    /// Numbers from one channel to the next.
+    plane: usize,
+    /// Numbers from one row to the next.
+    row: usize,
+    /// Numbers from columns with one remainder by the step to those with the next one: they lie
+    /// apart, so that neighbours in the grid are neighbours here too.
+    remainder: usize,
+}
+
+impl Window {
+    /// The window for some channels of a region: the source itself where no zeros are needed and
+    /// columns follow each other, otherwise a copy in `buffer`.
+    #[inline(always)]
+    pub(super) fn new(
+        plan: &Plan,
+        source: &[f32],
+        region: &Region,
+        channels: Range<usize>,
+        buffer: &mut Vec<f32>,
+    ) -> Self {
+        let [all_channels, height, width] = plan.source;
+        let [step_y, step_x] = plan.step;
+        let [[first_row, last_row], [first_column, last_column]] = plan.reach;
+        let top = (region.rows.start * step_y) as isize + first_row;
+        let rows = (region.rows.len() - 1) * step_y + (last_row - first_row) as usize + 1;
+        let columns =
+            (plan.columns() - 1) * step_x + (last_column - first_column) as usize + 1;
+        let inside = top >= 0
+            && top as usize + rows <= height
+            && first_column >= 0
+            && first_column as usize + columns <= width;
+        let plane = height * width;
+        if inside && step_x == 1 {
+            let start = (region.images.start * all_channels + channels.start) * plane;
+            let data = source[start + top as usize * width + first_column as usize..].as_ptr();
+            return Self { data, image: all_channels * plane, plane, row: width, remainder: 0 };
+        }
+
+        let remainder = columns.div_ceil(step_x);
+        let row = remainder * step_x;
+        let count = region.images.len() * channels.len() * rows * row;
+        if buffer.len() < count {
+            buffer.resize(count, 0.0);
+        }
+        let mut lines = buffer[..count].chunks_exact_mut(row);
+        for image in region.images.clone() {
+            for channel in channels.clone() {
+                let source = &source[(image * all_channels + channel) * plane..][..plane];
+                for y in 0..rows as isize {
+                    let Some(line) = lines.next() else { break };
+                    let y = top + y;
+                    if y < 0 || y >= height as isize {
+                        line.fill(0.0);
+                        continue;
+                    }
+                    let source = &source[y as usize * width..][..width];
+                    for (i, line) in line.chunks_exact_mut(remainder).enumerate() {
+                        copy_line(line, source, first_column + i as isize, step_x);
+                    }
+                }
+            }
+        }
+        let plane = rows * row;
+        Self { data: buffer.as_ptr(), image: channels.len() * plane, plane, row, remainder }
+    }
+
+    /// Distance of each tap of a phase from the place of its position.
+    #[inline(always)]
+    pub(super) fn offsets(&self, plan: &Plan, phase: &Phase, offsets: &mut Vec<usize>) {
+        let [[first_row, _], [first_column, _]] = plan.reach;
+        let step = plan.step[1];
+        offsets.clear();
+        offsets.extend(phase.taps.iter().map(|tap| {
+            let row = (tap.row - first_row) as usize;
+            let column = (tap.column - first_column) as usize;
+            row * self.row + column % step * self.remainder + column / step
+        }));
+    }
+}
+
+/// `line[i] = source[first + i * step]`, zero outside.
+#[inline(always)]
+fn copy_line(line: &mut [f32], source: &[f32], first: isize, step: usize) {
+    // Elements of the line that are in the source: from `start` to `end`.
+    let before = (-first).max(0) as usize;
+    let start = before.div_ceil(step).min(line.len());
+    let behind = (source.len() as isize - first).max(0) as usize;
+    let end = behind.div_ceil(step).clamp(start, line.len());
+    line[..start].fill(0.0);
+    line[end..].fill(0.0);
+    if start == end {
+        return;
+    }
+    let source = &source[(first + (start * step) as isize) as usize..];
+    let line = &mut line[start..end];
+    match step {
+        1 => line.copy_from_slice(&source[..line.len()]),
+        2 => {
+            for (x, &y) in line.iter_mut().zip(source.iter().step_by(2)) {
+                *x = y;
+            }
+        }
+        _ => {
+            for (x, &y) in line.iter_mut().zip(source.iter().step_by(step)) {
+                *x = y;
+            }
+        }
+    }
+}
+
+/// Neighbouring pixels of one row of the grid.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Run {
+    /// First pixel, in the panel.
+    pub(super) at: usize,
+    pub(super) len: usize,
+    /// Place in the window.
+    base: usize,
+    /// Image in the region.
+    pub(super) image: usize,
+    /// Row and column in the grid.
+    pub(super) position: [usize; 2],
+}
+
+/// The runs that make up some pixels of a region, counted through its rows and images.
+#[derive(Debug, Default)]
+pub(super) struct Runs {
+    runs: Vec<Run>,
+    /// The length of all runs, if it is one of those that [`Runs::pack`] knows; otherwise zero.
+    len: usize,
+}
+
+impl Runs {
+    #[inline(always)]
+    pub(super) fn set(
+        &mut self,
+        plan: &Plan,
+        window: &Window,
+        [rows, columns]: [usize; 2],
+        first_row: usize,
+        pixels: Range<usize>,
+    ) {
+        self.runs.clear();
+        let (mut line, mut column) = (pixels.start / columns, pixels.start % columns);
+        let (mut image, mut row) = (line / rows, line % rows);
+        let mut at = 0;
+        while at < pixels.len() {
+            let len = (columns - column).min(pixels.len() - at);
+            let base = image * window.image + row * plan.step[0] * window.row + column;
+            self.runs.push(Run { at, len, base, image, position: [first_row + row, column] });
+            at += len;
+            column = 0;
+            line += 1;
+            row += 1;
+            if row == rows {
+                (image, row) = (line / rows, 0);
+            }
+        }
+        let len = self.runs.first().map_or(0, |run| run.len);
+        let known = [8, 16, 32, 64].contains(&len) && self.runs.iter().all(|run| run.len == len);
+        self.len = if known { len } else { 0 };
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Run> {
+        self.runs.iter()
+    }
+
+    /// Writes the pixels under one tap after the other, channel after channel, `count` rows of a
+    /// panel from row `first` on.
+    ///
+    /// # Safety
+    /// Window and offsets belong to the plan that the runs were made with, the window is still
+    /// there, `panel` has `count` rows at distance `stride`, and the runs fit into them.
+    #[inline(always)]
+    pub(super) unsafe fn pack(
+        &self,
+        window: &Window,
+        offsets: &[usize],
+        [first, count]: [usize; 2],
+        panel: *mut f32,
+        stride: usize,
+    ) {
+        // SAFETY: the caller's promise is that of the callee.
+        unsafe {
+            match self.len {
+                8 => self.pack_by::<8>(window, offsets, [first, count], panel, stride),
+                16 => self.pack_by::<16>(window, offsets, [first, count], panel, stride),
+                32 => self.pack_by::<32>(window, offsets, [first, count], panel, stride),
+                64 => self.pack_by::<64>(window, offsets, [first, count], panel, stride),
+                _ => self.pack_by::<0>(window, offsets, [first, count], panel, stride),
+            }
+        }
+    }
+
+    /// [`pack`](Self::pack) for runs of `LEN` pixels, any number if that is zero.
+    #[inline(always)]
+    unsafe fn pack_by<const LEN: usize>(
+        &self,
+        window: &Window,
+        offsets: &[usize],
+        [first, count]: [usize; 2],
+        panel: *mut f32,
+        stride: usize,
+    ) {
+        let (mut channel, mut tap) = (first / offsets.len(), first % offsets.len());
+        for row in 0..count {
+            // SAFETY: each run lies in the window, shifted by any tap, and in its row.
+            unsafe {
+                let source = window.data.add(channel * window.plane + offsets[tap]);
+                let row = panel.add(row * stride);
+                for run in &self.runs {
+                    let (from, to) = (source.add(run.base), row.add(run.at));
+                    if LEN > 0 {
+                        to.copy_from_nonoverlapping(from, LEN);
+                    } else {
+                        copy_few(from, to, run.len);
+                    }
+                }
+            }
+            tap += 1;
+            if tap == offsets.len() {
+                (channel, tap) = (channel + 1, 0);
+            }
+        }
+    }
+}
+
+/// A copy without the call that a copy of unknown length would be; the last step overlaps.
+///
+/// # Safety
+/// `len` numbers are readable and writable, apart from each other.
+#[inline(always)]
+unsafe fn copy_few(from: *const f32, to: *mut f32, len: usize) {
+    /// Steps of `N` numbers.
+    #[inline(always)]
+    unsafe fn by<const N: usize>(from: *const f32, to: *mut f32, len: usize) {
+        // SAFETY: all steps end at or before `len`, which is at least `N`.
+        unsafe {
+            for i in (0..len - N).step_by(N) {
+                to.add(i).copy_from_nonoverlapping(from.add(i), N);
+            }
+            to.add(len - N).copy_from_nonoverlapping(from.add(len - N), N);
+        }
+    }
+    // SAFETY: the caller's promise; no step is longer than `len`.
+    unsafe {
+        match len {
+            0 => {}
+            1 => by::<1>(from, to, len),
+            2..4 => by::<2>(from, to, len),
+            4..8 => by::<4>(from, to, len),
+            8..16 => by::<8>(from, to, len),
+            _ => by::<16>(from, to, len),
+        }
+    }
+}
