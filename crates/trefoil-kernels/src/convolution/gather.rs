@@ -1,16 +1,16 @@
 //! A convolution or its transpose: panels of source pixels times the weights.
 //!
-//! Each task takes some rows of some images. For every [`PANEL`] target pixels it copies the source
-//! pixels under the taps, a few channels at a time, into a panel that stays in the first-level
-//! cache, and multiplies it with all weights. Every sum runs over channels and taps in their order,
-//! whatever the task.
+//! Each task takes some rows of some images, and [`PANEL`] target pixels at a time. Where rows
+//! are whole chunks, the source pixels are read in place, with the taps' shifts; otherwise those of
+//! a few channels are copied into a panel that stays in the first-level cache. They are multiplied
+//! with all weights. Every sum runs over channels and taps in their order, whatever the task.
 
 use std::cell::Cell;
 
 use rayon::prelude::*;
 
 use super::plan::{Phase, Plan};
-use super::tile::{OUTER_ROWS, Outer, PANEL, Start};
+use super::tile::{CHUNK, CHUNKS, OUTER_ROWS, Outer, PANEL, Start};
 use super::window::{Region, Run, Runs, Window};
 use crate::simd::{Isa, Kernel, dispatch};
 
@@ -33,7 +33,10 @@ struct Scratch {
     panel: Vec<f32>,
     tile: Vec<f32>,
     runs: Runs,
+    /// Places of the channels and taps in the window.
     offsets: Vec<usize>,
+    /// Places of the rows in the panel.
+    lines: Vec<usize>,
 }
 
 thread_local! {
@@ -78,33 +81,70 @@ pub(super) fn gather(
 
 /// The weights of each phase in blocks of [`OUTER_ROWS`] target channels:
 /// `[phase, block, source channel, tap, target channel]`.
-fn pack_weights(
-    plan: &Plan,
-    weights: &[f32],
-    [target_stride, source_stride]: WeightStrides,
-    packed: &mut Vec<f32>,
-) {
-    packed.clear();
+fn pack_weights(plan: &Plan, weights: &[f32], strides: WeightStrides, packed: &mut Vec<f32>) {
+    let [sources, targets] = [plan.source[0], plan.target[0]];
+    let taps: usize = plan.phases.iter().map(|phase| phase.taps.len()).sum();
+    packed.resize(sources * targets * taps, 0.0);
+    let mut rest = &mut packed[..];
     for phase in &plan.phases {
-        let depth = plan.source[0] * phase.taps.len();
+        let depth = sources * phase.taps.len();
         if depth == 0 {
             continue;
         }
-        for first in (0..plan.target[0]).step_by(OUTER_ROWS) {
-            let rows = OUTER_ROWS.min(plan.target[0] - first);
-            let start = packed.len();
-            packed.resize(start + depth * rows, 0.0);
-            let block = &mut packed[start..];
-            for i in 0..rows {
-                let mut places = block[i..].iter_mut().step_by(rows);
-                for channel in 0..plan.source[0] {
-                    let weights = &weights[(first + i) * target_stride + channel * source_stride..];
-                    for (tap, place) in phase.taps.iter().zip(&mut places) {
-                        *place = weights[tap.weight];
+        let (packed, others) = rest.split_at_mut(depth * targets);
+        rest = others;
+        let pack = |(i, block): (usize, &mut [f32])| {
+            let weights = &weights[i * OUTER_ROWS * strides[0]..];
+            match block.len() / depth {
+                OUTER_ROWS => pack_block::<OUTER_ROWS>(phase, weights, strides, block),
+                rows => {
+                    for row in 0..rows {
+                        let weights = &weights[row * strides[0]..];
+                        pack_row(phase, weights, strides[1], &mut block[row..], rows);
                     }
                 }
             }
+        };
+        if packed.len() < TASK / 16 {
+            packed.chunks_mut(depth * OUTER_ROWS).enumerate().for_each(pack);
+        } else {
+            packed.par_chunks_mut(depth * OUTER_ROWS).enumerate().for_each(pack);
         }
+    }
+}
+
+/// A whole block.
+fn pack_block<const ROWS: usize>(
+    phase: &Phase,
+    weights: &[f32],
+    [target_stride, source_stride]: WeightStrides,
+    block: &mut [f32],
+) {
+    let taps = phase.taps.len();
+    let last = phase.taps.iter().map(|tap| tap.weight).max().unwrap_or(0);
+    for (channel, block) in block.chunks_exact_mut(ROWS * taps).enumerate() {
+        let rows: [&[f32]; ROWS] = std::array::from_fn(|row| {
+            &weights[row * target_stride + channel * source_stride..][..=last]
+        });
+        for (place, tap) in block.chunks_exact_mut(ROWS).zip(&phase.taps) {
+            for (place, row) in place.iter_mut().zip(&rows) {
+                *place = row[tap.weight];
+            }
+        }
+    }
+}
+
+/// One row of a block of `rows`.
+fn pack_row(
+    phase: &Phase,
+    weights: &[f32],
+    source_stride: usize,
+    block: &mut [f32],
+    rows: usize,
+) {
+    let taps = phase.taps.len();
+    for (i, place) in block.iter_mut().step_by(rows).enumerate() {
+        *place = weights[i / taps * source_stride + phase.taps[i % taps].weight];
     }
 }
 
@@ -168,7 +208,8 @@ impl Kernel for Task<'_> {
             let depth = self.plan.source[0] * phase.taps.len();
             let (of_phase, others) = weights.split_at(depth * self.plan.target[0]);
             weights = others;
-            window.offsets(self.plan, phase, &mut scratch.offsets);
+            let sources = self.plan.source[0];
+            window.offsets(self.plan, phase, sources, &mut scratch.offsets);
             self.phase::<I>(phase, of_phase, &window, &mut scratch);
         }
         SCRATCH.set(scratch);
@@ -190,8 +231,11 @@ impl Task<'_> {
         let rows = self.region.rows.end.min(phase.grid[0]).saturating_sub(self.region.rows.start);
         let shape = [rows, phase.grid[1]];
         let pixels = self.region.images.len() * rows * phase.grid[1];
-        let Scratch { panel, tile, runs, offsets, .. } = scratch;
+        let Scratch { panel, tile, runs, offsets, lines, .. } = scratch;
         panel.resize(DEPTH * PANEL, 0.0);
+        if lines.is_empty() {
+            lines.extend((0..DEPTH).map(|i| i * PANEL));
+        }
         tile.resize(channels * PANEL, 0.0);
         let dense = plan.spread == [1, 1];
 
@@ -211,12 +255,16 @@ impl Task<'_> {
             let mut done = 0;
             loop {
                 let part = DEPTH.min(depth - done);
-                if part > 0 {
+                let offsets = &offsets[done..done + part];
+                let (pixels, offsets, chunks): (_, _, [usize; CHUNKS]) = if let Some(chunks) = runs.chunks() {
+                    // What lies behind the last chunk is not used.
+                    let place = |i: usize| chunks.get(i).copied().unwrap_or(0);
+                    (window.data(), offsets, std::array::from_fn(place))
+                } else {
                     // SAFETY: the panel has `DEPTH` rows, and the window is that of this plan.
-                    unsafe {
-                        runs.pack(window, offsets, [done, part], panel.as_mut_ptr(), PANEL);
-                    }
-                }
+                    unsafe { runs.pack(window, offsets, panel.as_mut_ptr(), PANEL) };
+                    (panel.as_ptr(), &lines[..part], std::array::from_fn(|i| i * CHUNK))
+                };
                 for row in (0..channels).step_by(OUTER_ROWS) {
                     let rows = OUTER_ROWS.min(channels - row);
                     let start = if done == 0 {
@@ -230,7 +278,9 @@ impl Task<'_> {
                         let product = Outer {
                             depth: part,
                             weights: weights.as_ptr().add(row * depth + done * rows),
-                            panel: panel.as_ptr(),
+                            pixels,
+                            offsets: offsets.as_ptr(),
+                            chunks,
                             target: target.add(row * stride),
                             stride,
                             start,

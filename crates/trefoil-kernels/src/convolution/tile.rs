@@ -2,8 +2,14 @@
 
 use crate::lanes::Lanes;
 
-/// Pixels of a panel.
+/// Pixels of a block of [`Outer`].
 pub(crate) const PANEL: usize = 64;
+
+/// Neighbouring pixels that are read together, a multiple of every register's length.
+pub(crate) const CHUNK: usize = 16;
+
+/// Chunks of a panel.
+pub(crate) const CHUNKS: usize = PANEL / CHUNK;
 
 /// Output channels of one block of [`Outer`].
 pub(crate) const OUTER_ROWS: usize = 6;
@@ -20,15 +26,18 @@ pub(crate) enum Start {
     Target,
 }
 
-/// `target[i, p] = start + sum_k weights[k, i] panel[k, p]` for up to [`OUTER_ROWS`] rows `i`.
+/// `target[i, p] = start + sum_k weights[k, i] pixel[k, p]` for up to [`OUTER_ROWS`] rows `i` and
+/// [`PANEL`] pixels `p`, where `pixel[k, p]` stands at `offsets[k] + chunks[p / 16] + p % 16`.
 #[derive(Clone, Copy)]
 pub(crate) struct Outer {
     /// Number of terms.
     pub(crate) depth: usize,
     /// `[depth, rows]`
     pub(crate) weights: *const f32,
-    /// `[depth, PANEL]`
-    pub(crate) panel: *const f32,
+    pub(crate) pixels: *const f32,
+    /// `[depth]`
+    pub(crate) offsets: *const usize,
+    pub(crate) chunks: [usize; CHUNKS],
     /// Rows of [`PANEL`] numbers.
     pub(crate) target: *mut f32,
     /// Numbers from one row of the target to the next.
@@ -52,18 +61,16 @@ impl Outer {
     #[inline(always)]
     unsafe fn rows<L: Lanes, const N: usize>(self, rows: usize, pixels: usize) {
         for first in (0..pixels).step_by(N * L::COUNT) {
-            // SAFETY: the columns from `first` lie in the panel and the target, since both have
-            // `PANEL` columns and the step divides that.
+            // SAFETY: the columns from `first` are among the `PANEL` columns, as the step divides
+            // their number.
             unsafe {
-                let part =
-                    Self { panel: self.panel.add(first), target: self.target.add(first), ..self };
                 match rows {
-                    1 => part.block::<L, 1, N>(),
-                    2 => part.block::<L, 2, N>(),
-                    3 => part.block::<L, 3, N>(),
-                    4 => part.block::<L, 4, N>(),
-                    5 => part.block::<L, 5, N>(),
-                    _ => part.block::<L, OUTER_ROWS, N>(),
+                    1 => self.block::<L, 1, N>(first),
+                    2 => self.block::<L, 2, N>(first),
+                    3 => self.block::<L, 3, N>(first),
+                    4 => self.block::<L, 4, N>(first),
+                    5 => self.block::<L, 5, N>(first),
+                    _ => self.block::<L, OUTER_ROWS, N>(first),
                 }
             }
         }
@@ -71,21 +78,27 @@ impl Outer {
 
     /// `M` rows and `N` registers of columns.
     #[inline(always)]
-    unsafe fn block<L: Lanes, const M: usize, const N: usize>(self) {
+    unsafe fn block<L: Lanes, const M: usize, const N: usize>(self, first: usize) {
+        let places: [usize; N] = std::array::from_fn(|j| {
+            let column = first + j * L::COUNT;
+            self.chunks[column / CHUNK] + column % CHUNK
+        });
         // SAFETY: all places lie in the shapes that the caller promised.
         unsafe {
+            let target = self.target.add(first);
             let mut sums = [[L::splat(0.0); N]; M];
             for (i, sums) in sums.iter_mut().enumerate() {
                 for (j, sum) in sums.iter_mut().enumerate() {
                     *sum = match self.start {
                         Start::Bias(bias) => L::splat(*bias.add(i)),
-                        Start::Target => L::load(self.target.add(i * self.stride + j * L::COUNT)),
+                        Start::Target => L::load(target.add(i * self.stride + j * L::COUNT)),
                     };
                 }
             }
-            let (mut weights, mut panel) = (self.weights, self.panel);
-            for _ in 0..self.depth {
-                let pixels: [L; N] = std::array::from_fn(|j| L::load(panel.add(j * L::COUNT)));
+            let mut weights = self.weights;
+            for k in 0..self.depth {
+                let pixels = self.pixels.add(*self.offsets.add(k));
+                let pixels = places.map(|place| L::load(pixels.add(place)));
                 for (i, sums) in sums.iter_mut().enumerate() {
                     let weight = L::splat(*weights.add(i));
                     for (sum, &pixels) in sums.iter_mut().zip(&pixels) {
@@ -93,35 +106,32 @@ impl Outer {
                     }
                 }
                 weights = weights.add(M);
-                panel = panel.add(PANEL);
             }
             for (i, sums) in sums.into_iter().enumerate() {
                 for (j, sum) in sums.into_iter().enumerate() {
-                    sum.store(self.target.add(i * self.stride + j * L::COUNT));
+                    sum.store(target.add(i * self.stride + j * L::COUNT));
                 }
             }
         }
     }
 }
 
-/// `target[j, i] += sum_p lhs[i, p] panel[j, p]` for [`INNER_COLUMNS`] rows `j` of the panel.
+/// `target[j, i] += sum_p lhs[i, p] pixel[j, p]` for [`INNER_COLUMNS`] columns `j`, where
+/// `pixel[j, p]` stands at `rows[j] + chunks[p / 16] + p % 16`.
 #[derive(Clone, Copy)]
-pub(crate) struct Inner {
-    /// Number of terms, a multiple of 16.
-    pub(crate) depth: usize,
+pub(crate) struct Inner<'a> {
     pub(crate) lhs: *const f32,
     /// Numbers from one row of `lhs` to the next.
     pub(crate) lhs_stride: usize,
-    pub(crate) panel: *const f32,
-    /// Numbers from one row of the panel to the next.
-    pub(crate) panel_stride: usize,
+    pub(crate) rows: [*const f32; INNER_COLUMNS],
+    pub(crate) chunks: &'a [usize],
     pub(crate) target: *mut f32,
     /// Numbers from one row of the target to the next.
     pub(crate) stride: usize,
 }
 
-impl Inner {
-    /// Goes through all rows of `lhs`.
+impl Inner<'_> {
+    /// Goes through the first `rows` rows of `lhs`.
     ///
     /// # Safety
     /// This is inside a kernel, and all pointers reach the shapes above.
@@ -152,14 +162,18 @@ impl Inner {
         // SAFETY: all places lie in the shapes that the caller promised.
         unsafe {
             let mut sums = [[L::splat(0.0); M]; INNER_COLUMNS];
-            for p in (0..self.depth).step_by(L::COUNT) {
-                let lhs: [L; M] =
-                    std::array::from_fn(|i| L::load(self.lhs.add(i * self.lhs_stride + p)));
-                for (j, sums) in sums.iter_mut().enumerate() {
-                    let pixels = L::load(self.panel.add(j * self.panel_stride + p));
-                    for (sum, &lhs) in sums.iter_mut().zip(&lhs) {
-                        *sum = lhs.mul_add(pixels, *sum);
+            let mut lhs = self.lhs;
+            for &chunk in self.chunks {
+                for part in (0..CHUNK).step_by(L::COUNT) {
+                    let values: [L; M] =
+                        std::array::from_fn(|i| L::load(lhs.add(i * self.lhs_stride)));
+                    for (sums, row) in sums.iter_mut().zip(self.rows) {
+                        let pixels = L::load(row.add(chunk + part));
+                        for (sum, &value) in sums.iter_mut().zip(&values) {
+                            *sum = value.mul_add(pixels, *sum);
+                        }
                     }
+                    lhs = lhs.add(L::COUNT);
                 }
             }
             for (j, sums) in sums.into_iter().enumerate() {

@@ -1,24 +1,21 @@
 //! The weight gradient: products of rows of pixels, with the sums over pixels in registers.
 //!
-//! Each task takes some input channels. For every [`RUN`] output pixels it copies the input pixels
-//! under the taps of a few channels into a panel in the cache, and multiplies each row of it with
-//! the gradient's row of each output channel. Every sum runs over the pixels in their order,
-//! whatever the task.
+//! Each task takes some input channels, and [`RUN`] output pixels at a time. Where rows are whole
+//! chunks, the input pixels under the taps are read in place; otherwise they are copied into a
+//! panel. The row of each channel and tap is multiplied with the gradient's row of each output
+//! channel. Every sum runs over the pixels in their order, whatever the task.
 
 use std::cell::Cell;
 
 use rayon::prelude::*;
 
 use super::plan::Plan;
-use super::tile::{INNER_COLUMNS, Inner};
+use super::tile::{CHUNK, INNER_COLUMNS, Inner};
 use super::window::{Region, Runs, Window};
 use crate::simd::{Isa, Kernel, dispatch, sum_of};
 
 /// Pixels that are summed in registers; six rows of them fill half of a first-level cache.
 const RUN: usize = 1024;
-
-/// Numbers in the largest register; sums run over whole ones.
-const LANES: usize = 16;
 
 /// Multiplications that are worth waking another thread.
 const TASK: usize = 512 * 1024;
@@ -28,13 +25,16 @@ const TASK: usize = 512 * 1024;
 struct Scratch {
     window: Vec<f32>,
     panel: Vec<f32>,
-    grad: Vec<f32>,
     runs: Runs,
     offsets: Vec<usize>,
+    /// Places of the chunks in a row of the panel.
+    chunks: Vec<usize>,
 }
 
 thread_local! {
     static SCRATCH: Cell<Scratch> = Cell::default();
+    /// The gradient by regions, on the thread that starts the work.
+    static PACKED: Cell<Vec<f32>> = Cell::default();
 }
 
 /// `[output channels, input channels, taps]` for the input and the output's gradient of a
@@ -57,10 +57,12 @@ pub(super) fn weight_gradient(plan: &Plan, input: &[f32], grad: &[f32]) -> Vec<f
     let tasks = (products / TASK).clamp(1, 2 * rayon::current_num_threads());
     let per_task = units.div_ceil(tasks);
 
+    let mut packed = PACKED.take();
+    let grad = Grad::new(plan, grad, images, &mut packed);
     let stride = outputs;
     let mut sums = vec![0.0; units * unit * taps * stride];
     let run = |(i, sums): (usize, &mut [f32])| {
-        dispatch(Task { plan, input, grad, images, first: i * per_task * unit, unit, sums });
+        dispatch(Task { plan, input, grad: &grad, first: i * per_task * unit, unit, sums });
     };
     let len = per_task * unit * taps * stride;
     if tasks == 1 {
@@ -68,6 +70,8 @@ pub(super) fn weight_gradient(plan: &Plan, input: &[f32], grad: &[f32]) -> Vec<f
     } else {
         sums.par_chunks_mut(len).enumerate().for_each(run);
     }
+    drop(grad);
+    PACKED.set(packed);
     for (column, sums) in sums.chunks_exact(stride).take(inputs * taps).enumerate() {
         for (result, &sum) in result[column..].iter_mut().step_by(inputs * taps).zip(sums) {
             *result = sum;
@@ -76,12 +80,72 @@ pub(super) fn weight_gradient(plan: &Plan, input: &[f32], grad: &[f32]) -> Vec<f
     result
 }
 
+/// The output's gradient, cut into regions of about [`RUN`] pixels by shape alone.
+struct Grad<'a> {
+    regions: Vec<Region>,
+    values: &'a [f32],
+    /// Start of each region's first row.
+    starts: Vec<usize>,
+    /// Numbers from one output channel to the next.
+    stride: usize,
+}
+
+impl<'a> Grad<'a> {
+    /// In place where each region is one whole piece of each plane, otherwise a copy whose rows
+    /// end with zeros.
+    fn new(plan: &Plan, grad: &'a [f32], images: usize, packed: &'a mut Vec<f32>) -> Self {
+        let [rows, columns] = plan.phases[0].grid;
+        let (outputs, plane) = (plan.target[0], rows * columns);
+        let (at_once, height) = if plane <= RUN {
+            ((RUN / plane).min(images), rows)
+        } else {
+            (1, (RUN / columns).max(1))
+        };
+        let regions: Vec<Region> = (0..images)
+            .step_by(at_once)
+            .flat_map(|image| {
+                let images = image..images.min(image + at_once);
+                (0..rows).step_by(height).map(move |row| Region {
+                    images: images.clone(),
+                    rows: row..rows.min(row + height),
+                })
+            })
+            .collect();
+        let whole = columns.is_multiple_of(CHUNK)
+            || (height == rows && plane.is_multiple_of(CHUNK));
+        let start = |region: &Region| {
+            region.images.start * outputs * plane + region.rows.start * columns
+        };
+        if at_once == 1 && whole {
+            let starts = regions.iter().map(start).collect();
+            return Self { regions, values: grad, starts, stride: plane };
+        }
+
+        let stride = (at_once * height * columns).next_multiple_of(CHUNK);
+        packed.resize(regions.len() * outputs * stride, 0.0);
+        let pack = |(region, packed): (&Region, &mut [f32])| {
+            let part = region.rows.len() * columns;
+            for (output, packed) in packed.chunks_exact_mut(stride).enumerate() {
+                let mut places = packed.chunks_exact_mut(part);
+                for (image, place) in (0..region.images.len()).zip(&mut places) {
+                    let row = start(region) + (image * outputs + output) * plane;
+                    place.copy_from_slice(&grad[row..row + part]);
+                }
+                packed[region.images.len() * part..].fill(0.0);
+            }
+        };
+        let regions_of = packed.par_chunks_exact_mut(outputs * stride);
+        regions.par_iter().zip(regions_of).for_each(pack);
+        let starts = (0..regions.len()).map(|i| i * outputs * stride).collect();
+        Self { regions, values: packed, starts, stride }
+    }
+}
+
 /// Units of input channels from `first` on.
 struct Task<'a> {
     plan: &'a Plan,
     input: &'a [f32],
-    grad: &'a [f32],
-    images: usize,
+    grad: &'a Grad<'a>,
     first: usize,
     unit: usize,
     /// `[input channel, tap, output channel]`
@@ -94,20 +158,8 @@ impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<I: Isa>(mut self) {
         let mut scratch = SCRATCH.take();
-        let [rows, columns] = self.plan.phases[0].grid;
-        let (at_once, height) = if rows * columns <= RUN {
-            ((RUN / (rows * columns)).min(self.images), rows)
-        } else {
-            (1, (RUN / columns).max(1))
-        };
-        for image in (0..self.images).step_by(at_once) {
-            for row in (0..rows).step_by(height) {
-                let region = Region {
-                    images: image..self.images.min(image + at_once),
-                    rows: row..rows.min(row + height),
-                };
-                self.region::<I>(&region, &mut scratch);
-            }
+        for (region, &start) in self.grad.regions.iter().zip(&self.grad.starts) {
+            self.region::<I>(region, &self.grad.values[start..], &mut scratch);
         }
         SCRATCH.set(scratch);
     }
@@ -115,61 +167,54 @@ impl Kernel for Task<'_> {
 
 impl Task<'_> {
     #[inline(always)]
-    fn region<I: Isa>(&mut self, region: &Region, scratch: &mut Scratch) {
+    fn region<I: Isa>(&mut self, region: &Region, grad: &[f32], scratch: &mut Scratch) {
         let plan = self.plan;
         let phase = &plan.phases[0];
         let taps = phase.taps.len();
-        let [rows, columns] = phase.grid;
+        let columns = phase.grid[1];
         let outputs = plan.target[0];
-        let (plane, part) = (rows * columns, region.rows.len() * columns);
-        let pixels = region.images.len() * part;
-        let depth = pixels.next_multiple_of(LANES);
-        let panel_stride = depth + LANES; // not a power of two
-        let Scratch { window: buffer, panel, grad: packed, runs, offsets } = scratch;
-
-        // The gradient's rows, in place if they are whole.
-        let start = region.images.start * outputs * plane + region.rows.start * columns;
-        let (grad, grad_stride) = if region.images.len() == 1 && part == depth {
-            (self.grad[start..].as_ptr(), plane)
-        } else {
-            packed.clear();
-            for output in 0..outputs {
-                for image in 0..region.images.len() {
-                    let row = start + (image * outputs + output) * plane;
-                    packed.extend_from_slice(&self.grad[row..row + part]);
-                }
-                packed.resize((output + 1) * depth, 0.0);
-            }
-            (packed.as_ptr(), depth)
-        };
+        let pixels = region.images.len() * region.rows.len() * columns;
+        let depth = pixels.next_multiple_of(CHUNK);
+        let panel_stride = depth + CHUNK; // not a power of two
+        let Scratch { window: buffer, panel, runs, offsets, chunks: panel_chunks } = scratch;
+        panel_chunks.clear();
+        panel_chunks.extend((0..depth).step_by(CHUNK));
 
         let block_rows = self.unit * taps;
-        panel.resize(block_rows * panel_stride, 0.0);
         let unit_sums = self.sums.chunks_exact_mut(block_rows * outputs);
         for (i, sums) in unit_sums.enumerate() {
             let channels = self.first + i * self.unit;
             let channels = channels..plan.source[0].min(channels + self.unit);
             let used = channels.len() * taps;
-            let window = Window::new(plan, self.input, region, channels, buffer);
-            window.offsets(plan, phase, offsets);
+            let window = Window::new(plan, self.input, region, channels.clone(), buffer);
+            window.offsets(plan, phase, channels.len(), offsets);
             let shape = [region.rows.len(), columns];
             runs.set(plan, &window, shape, region.rows.start, 0..pixels);
-            // SAFETY: the panel has this many rows of this length; the window is this plan's.
-            unsafe { runs.pack(&window, offsets, [0, used], panel.as_mut_ptr(), panel_stride) };
-            for row in panel.chunks_exact_mut(panel_stride).take(used) {
-                row[pixels..depth].fill(0.0);
-            }
-            panel[used * panel_stride..block_rows * panel_stride].fill(0.0);
+            let (data, chunks) = if let Some(chunks) = runs.chunks() {
+                (window.data(), chunks)
+            } else {
+                panel.resize(used * panel_stride, 0.0);
+                // SAFETY: the panel has this many rows of this length; the window is this plan's.
+                unsafe { runs.pack(&window, offsets, panel.as_mut_ptr(), panel_stride) };
+                for (row, (offset, line)) in
+                    offsets.iter_mut().zip(panel.chunks_exact_mut(panel_stride)).enumerate()
+                {
+                    line[pixels..depth].fill(0.0);
+                    *offset = row * panel_stride;
+                }
+                (panel.as_ptr(), &panel_chunks[..])
+            };
             for row in (0..block_rows).step_by(INNER_COLUMNS) {
-                // SAFETY: this is a kernel; the gradient has `outputs` rows, the panel and the
-                // sums have `block_rows`, a multiple of the block.
+                // The rows that fill up the last unit are not used.
+                let offset = |j: usize| offsets.get(row + j).copied().unwrap_or(0);
+                // SAFETY: this is a kernel; each offset and chunk lie in the window or panel, the
+                // gradient has `outputs` rows, and the sums have `block_rows`.
                 unsafe {
                     let product = Inner {
-                        depth,
-                        lhs: grad,
-                        lhs_stride: grad_stride,
-                        panel: panel.as_ptr().add(row * panel_stride),
-                        panel_stride,
+                        lhs: grad.as_ptr(),
+                        lhs_stride: self.grad.stride,
+                        rows: std::array::from_fn(|j| data.add(offset(j))),
+                        chunks,
                         target: sums.as_mut_ptr().add(row * outputs),
                         stride: outputs,
                     };

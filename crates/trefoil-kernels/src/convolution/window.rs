@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::plan::{Phase, Plan};
+use super::tile::CHUNK;
 
 /// Some images and grid rows of a plan.
 #[derive(Debug, Clone)]
@@ -83,17 +84,32 @@ impl Window {
         Self { data: buffer.as_ptr(), image: channels.len() * plane, plane, row, remainder }
     }
 
-    /// Distance of each tap of a phase from the place of its position.
+    /// The first number.
     #[inline(always)]
-    pub(super) fn offsets(&self, plan: &Plan, phase: &Phase, offsets: &mut Vec<usize>) {
+    pub(super) fn data(&self) -> *const f32 {
+        self.data
+    }
+
+    /// Distance of each tap of each channel from the place of its position.
+    #[inline(always)]
+    pub(super) fn offsets(
+        &self,
+        plan: &Plan,
+        phase: &Phase,
+        channels: usize,
+        offsets: &mut Vec<usize>,
+    ) {
         let [[first_row, _], [first_column, _]] = plan.reach;
         let step = plan.step[1];
         offsets.clear();
-        offsets.extend(phase.taps.iter().map(|tap| {
-            let row = (tap.row - first_row) as usize;
-            let column = (tap.column - first_column) as usize;
-            row * self.row + column % step * self.remainder + column / step
-        }));
+        for channel in 0..channels {
+            offsets.extend(phase.taps.iter().map(|tap| {
+                let row = (tap.row - first_row) as usize;
+                let column = (tap.column - first_column) as usize;
+                let column = column % step * self.remainder + column / step;
+                channel * self.plane + row * self.row + column
+            }));
+        }
     }
 }
 
@@ -145,8 +161,8 @@ pub(super) struct Run {
 #[derive(Debug, Default)]
 pub(super) struct Runs {
     runs: Vec<Run>,
-    /// The length of all runs, if it is one of those that [`Runs::pack`] knows; otherwise zero.
-    len: usize,
+    /// The place of each [`CHUNK`] of pixels in the window, if no run ends inside of one.
+    chunks: Vec<usize>,
 }
 
 impl Runs {
@@ -160,53 +176,57 @@ impl Runs {
         pixels: Range<usize>,
     ) {
         self.runs.clear();
-        let (mut line, mut column) = (pixels.start / columns, pixels.start % columns);
+        self.chunks.clear();
+        let (line, mut column) = (pixels.start / columns, pixels.start % columns);
         let (mut image, mut row) = (line / rows, line % rows);
         let mut at = 0;
         while at < pixels.len() {
             let len = (columns - column).min(pixels.len() - at);
             let base = image * window.image + row * plan.step[0] * window.row + column;
             self.runs.push(Run { at, len, base, image, position: [first_row + row, column] });
+            if columns.is_multiple_of(CHUNK) {
+                self.chunks.extend((0..len).step_by(CHUNK).map(|i| base + i));
+            }
             at += len;
             column = 0;
-            line += 1;
             row += 1;
             if row == rows {
-                (image, row) = (line / rows, 0);
+                (image, row) = (image + 1, 0);
             }
         }
-        let len = self.runs.first().map_or(0, |run| run.len);
-        let known = [8, 16, 32, 64].contains(&len) && self.runs.iter().all(|run| run.len == len);
-        self.len = if known { len } else { 0 };
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Run> {
         self.runs.iter()
     }
 
-    /// Writes the pixels under one tap after the other, channel after channel, `count` rows of a
-    /// panel from row `first` on.
+    /// The place of each [`CHUNK`] of pixels in the window, if no run ends inside of one.
+    pub(super) fn chunks(&self) -> Option<&[usize]> {
+        (!self.chunks.is_empty()).then_some(&self.chunks)
+    }
+
+    /// Writes the pixels at each offset as a row of a panel.
     ///
     /// # Safety
     /// Window and offsets belong to the plan that the runs were made with, the window is still
-    /// there, `panel` has `count` rows at distance `stride`, and the runs fit into them.
+    /// there, `panel` has a row per offset at distance `stride`, and the runs fit into it.
     #[inline(always)]
     pub(super) unsafe fn pack(
         &self,
         window: &Window,
         offsets: &[usize],
-        [first, count]: [usize; 2],
         panel: *mut f32,
         stride: usize,
     ) {
+        let all = |len: usize| self.runs.iter().all(|run| run.len == len);
         // SAFETY: the caller's promise is that of the callee.
         unsafe {
-            match self.len {
-                8 => self.pack_by::<8>(window, offsets, [first, count], panel, stride),
-                16 => self.pack_by::<16>(window, offsets, [first, count], panel, stride),
-                32 => self.pack_by::<32>(window, offsets, [first, count], panel, stride),
-                64 => self.pack_by::<64>(window, offsets, [first, count], panel, stride),
-                _ => self.pack_by::<0>(window, offsets, [first, count], panel, stride),
+            if all(8) {
+                self.pack_by::<8>(window, offsets, panel, stride);
+            } else if all(4) {
+                self.pack_by::<4>(window, offsets, panel, stride);
+            } else {
+                self.pack_by::<0>(window, offsets, panel, stride);
             }
         }
     }
@@ -217,16 +237,13 @@ impl Runs {
         &self,
         window: &Window,
         offsets: &[usize],
-        [first, count]: [usize; 2],
         panel: *mut f32,
         stride: usize,
     ) {
-        let (mut channel, mut tap) = (first / offsets.len(), first % offsets.len());
-        for row in 0..count {
+        for (row, &offset) in offsets.iter().enumerate() {
             // SAFETY: each run lies in the window, shifted by any tap, and in its row.
             unsafe {
-                let source = window.data.add(channel * window.plane + offsets[tap]);
-                let row = panel.add(row * stride);
+                let (source, row) = (window.data.add(offset), panel.add(row * stride));
                 for run in &self.runs {
                     let (from, to) = (source.add(run.base), row.add(run.at));
                     if LEN > 0 {
@@ -235,10 +252,6 @@ impl Runs {
                         copy_few(from, to, run.len);
                     }
                 }
-            }
-            tap += 1;
-            if tap == offsets.len() {
-                (channel, tap) = (channel + 1, 0);
             }
         }
     }
