@@ -135,13 +135,7 @@ fn pack_block<const ROWS: usize>(
 }
 
 /// One row of a block of `rows`.
-fn pack_row(
-    phase: &Phase,
-    weights: &[f32],
-    source_stride: usize,
-    block: &mut [f32],
-    rows: usize,
-) {
+fn pack_row(phase: &Phase, weights: &[f32], source_stride: usize, block: &mut [f32], rows: usize) {
     let taps = phase.taps.len();
     for (i, place) in block.iter_mut().step_by(rows).enumerate() {
         *place = weights[i / taps * source_stride + phase.taps[i % taps].weight];
@@ -256,15 +250,16 @@ impl Task<'_> {
             loop {
                 let part = DEPTH.min(depth - done);
                 let offsets = &offsets[done..done + part];
-                let (pixels, offsets, chunks): (_, _, [usize; CHUNKS]) = if let Some(chunks) = runs.chunks() {
-                    // What lies behind the last chunk is not used.
-                    let place = |i: usize| chunks.get(i).copied().unwrap_or(0);
-                    (window.data(), offsets, std::array::from_fn(place))
-                } else {
-                    // SAFETY: the panel has `DEPTH` rows, and the window is that of this plan.
-                    unsafe { runs.pack(window, offsets, panel.as_mut_ptr(), PANEL) };
-                    (panel.as_ptr(), &lines[..part], std::array::from_fn(|i| i * CHUNK))
-                };
+                let (pixels, offsets, chunks): (_, _, [usize; CHUNKS]) =
+                    if let Some(chunks) = runs.chunks() {
+                        // What lies behind the last chunk is not used.
+                        let place = |i: usize| chunks.get(i).copied().unwrap_or(0);
+                        (window.data(), offsets, std::array::from_fn(place))
+                    } else {
+                        // SAFETY: the panel has `DEPTH` rows, and the window is that of this plan.
+                        unsafe { runs.pack(window, offsets, panel.as_mut_ptr(), PANEL) };
+                        (panel.as_ptr(), &lines[..part], std::array::from_fn(|i| i * CHUNK))
+                    };
                 for row in (0..channels).step_by(OUTER_ROWS) {
                     let rows = OUTER_ROWS.min(channels - row);
                     let start = if done == 0 {

@@ -101,8 +101,7 @@ impl Plan {
             let grid = [(height - y).div_ceil(vertical), (width - x).div_ceil(horizontal)];
             Phase { taps: taps.collect(), grid, start: [y, x] }
         };
-        let phases =
-            elements([vertical.min(height), horizontal.min(width)]).map(phase).collect();
+        let phases = elements([vertical.min(height), horizontal.min(width)]).map(phase).collect();
         Self::new(shapes.output, shapes.input, [1, 1], options.stride, phases)
     }
 

@@ -72,10 +72,15 @@ pub(super) fn weight_gradient(plan: &Plan, input: &[f32], grad: &[f32]) -> Vec<f
     }
     drop(grad);
     PACKED.set(packed);
-    for (column, sums) in sums.chunks_exact(stride).take(inputs * taps).enumerate() {
-        for (result, &sum) in result[column..].iter_mut().step_by(inputs * taps).zip(sums) {
-            *result = sum;
+    let transpose = |(output, row): (usize, &mut [f32])| {
+        for (place, sums) in row.iter_mut().zip(sums.chunks_exact(stride)) {
+            *place = sums[output];
         }
+    };
+    if result.len() < TASK / 16 {
+        result.chunks_exact_mut(inputs * taps).enumerate().for_each(transpose);
+    } else {
+        result.par_chunks_exact_mut(inputs * taps).enumerate().for_each(transpose);
     }
     result
 }
@@ -111,11 +116,10 @@ impl<'a> Grad<'a> {
                 })
             })
             .collect();
-        let whole = columns.is_multiple_of(CHUNK)
-            || (height == rows && plane.is_multiple_of(CHUNK));
-        let start = |region: &Region| {
-            region.images.start * outputs * plane + region.rows.start * columns
-        };
+        let whole =
+            columns.is_multiple_of(CHUNK) || (height == rows && plane.is_multiple_of(CHUNK));
+        let start =
+            |region: &Region| region.images.start * outputs * plane + region.rows.start * columns;
         if at_once == 1 && whole {
             let starts = regions.iter().map(start).collect();
             return Self { regions, values: grad, starts, stride: plane };
@@ -243,7 +247,7 @@ pub(super) fn bias_gradient(grad: &[f32], channels: usize, pixels: usize) -> Vec
             .map(|image| dispatch(Sum(&image[channel * pixels..][..pixels])))
             .sum()
     };
-    if grad.len() < TASK / 8 {
+    if grad.len() < TASK / 2 {
         (0..channels).map(sum).collect()
     } else {
         (0..channels).into_par_iter().map(sum).collect()

@@ -43,8 +43,7 @@ impl Window {
         let [[first_row, last_row], [first_column, last_column]] = plan.reach;
         let top = (region.rows.start * step_y) as isize + first_row;
         let rows = (region.rows.len() - 1) * step_y + (last_row - first_row) as usize + 1;
-        let columns =
-            (plan.columns() - 1) * step_x + (last_column - first_column) as usize + 1;
+        let columns = (plan.columns() - 1) * step_x + (last_column - first_column) as usize + 1;
         let inside = top >= 0
             && top as usize + rows <= height
             && first_column >= 0
@@ -62,21 +61,19 @@ impl Window {
         if buffer.len() < count {
             buffer.resize(count, 0.0);
         }
-        let mut lines = buffer[..count].chunks_exact_mut(row);
-        for image in region.images.clone() {
-            for channel in channels.clone() {
-                let source = &source[(image * all_channels + channel) * plane..][..plane];
-                for y in 0..rows as isize {
-                    let Some(line) = lines.next() else { break };
-                    let y = top + y;
-                    if y < 0 || y >= height as isize {
-                        line.fill(0.0);
-                        continue;
-                    }
-                    let source = &source[y as usize * width..][..width];
-                    for (i, line) in line.chunks_exact_mut(remainder).enumerate() {
-                        copy_line(line, source, first_column + i as isize, step_x);
-                    }
+        let buffer = &mut buffer[..count];
+        buffer.fill(0.0);
+        // The rows of the source that are in the window.
+        let used = top.max(0)..(top + rows as isize).min(height as isize);
+        for (i, target) in buffer.chunks_exact_mut(rows * row).enumerate() {
+            let image = region.images.start + i / channels.len();
+            let channel = channels.start + i % channels.len();
+            let source = &source[(image * all_channels + channel) * plane..][..plane];
+            for y in used.clone() {
+                let line = &mut target[(y - top) as usize * row..][..row];
+                let source = &source[y as usize * width..][..width];
+                for (i, line) in line.chunks_exact_mut(remainder).enumerate() {
+                    copy_line(line, source, first_column + i as isize, step_x);
                 }
             }
         }
@@ -113,7 +110,7 @@ impl Window {
     }
 }
 
-/// `line[i] = source[first + i * step]`, zero outside.
+/// `line[i] = source[first + i * step]`, as far as that is inside.
 #[inline(always)]
 fn copy_line(line: &mut [f32], source: &[f32], first: isize, step: usize) {
     // Elements of the line that are in the source: from `start` to `end`.
@@ -121,26 +118,35 @@ fn copy_line(line: &mut [f32], source: &[f32], first: isize, step: usize) {
     let start = before.div_ceil(step).min(line.len());
     let behind = (source.len() as isize - first).max(0) as usize;
     let end = behind.div_ceil(step).clamp(start, line.len());
-    line[..start].fill(0.0);
-    line[end..].fill(0.0);
     if start == end {
         return;
     }
     let source = &source[(first + (start * step) as isize) as usize..];
     let line = &mut line[start..end];
     match step {
-        1 => line.copy_from_slice(&source[..line.len()]),
-        2 => {
-            for (x, &y) in line.iter_mut().zip(source.iter().step_by(2)) {
-                *x = y;
-            }
+        1 => {
+            let source = &source[..line.len()];
+            // SAFETY: both slices have this length.
+            unsafe { copy_few(source.as_ptr(), line.as_mut_ptr(), line.len()) }
         }
+        2 => copy_every::<2>(line, source),
+        4 => copy_every::<4>(line, source),
         _ => {
             for (x, &y) in line.iter_mut().zip(source.iter().step_by(step)) {
                 *x = y;
             }
         }
     }
+}
+
+/// Every `STEP`th number.
+#[inline(always)]
+fn copy_every<const STEP: usize>(line: &mut [f32], source: &[f32]) {
+    let last = line.len() - 1;
+    for (x, values) in line[..last].iter_mut().zip(source.chunks_exact(STEP)) {
+        *x = values[0];
+    }
+    line[last] = source[last * STEP];
 }
 
 /// Neighbouring pixels of one row of the grid.
@@ -219,39 +225,62 @@ impl Runs {
         stride: usize,
     ) {
         let all = |len: usize| self.runs.iter().all(|run| run.len == len);
-        // SAFETY: the caller's promise is that of the callee.
+        // SAFETY: the caller's promise is that of the callees.
         unsafe {
             if all(8) {
-                self.pack_by::<8>(window, offsets, panel, stride);
+                self.pack_equal::<8>(window, offsets, panel, stride);
             } else if all(4) {
-                self.pack_by::<4>(window, offsets, panel, stride);
+                self.pack_equal::<4>(window, offsets, panel, stride);
             } else {
-                self.pack_by::<0>(window, offsets, panel, stride);
+                pack_runs(&self.runs, window, offsets, panel, stride);
             }
         }
     }
 
-    /// [`pack`](Self::pack) for runs of `LEN` pixels, any number if that is zero.
+    /// [`pack`](Self::pack) for runs of `LEN` pixels, several at a time.
     #[inline(always)]
-    unsafe fn pack_by<const LEN: usize>(
+    unsafe fn pack_equal<const LEN: usize>(
         &self,
         window: &Window,
         offsets: &[usize],
         panel: *mut f32,
         stride: usize,
     ) {
-        for (row, &offset) in offsets.iter().enumerate() {
-            // SAFETY: each run lies in the window, shifted by any tap, and in its row.
-            unsafe {
-                let (source, row) = (window.data.add(offset), panel.add(row * stride));
-                for run in &self.runs {
-                    let (from, to) = (source.add(run.base), row.add(run.at));
-                    if LEN > 0 {
-                        to.copy_from_nonoverlapping(from, LEN);
-                    } else {
-                        copy_few(from, to, run.len);
+        const GROUP: usize = 8;
+        let mut groups = self.runs.chunks_exact(GROUP);
+        for group in &mut groups {
+            let places: [usize; GROUP] = std::array::from_fn(|i| group[i].base);
+            for (row, &offset) in offsets.iter().enumerate() {
+                // SAFETY: each run lies in the window, shifted by any tap, and in its row.
+                unsafe {
+                    let source = window.data.add(offset);
+                    let row = panel.add(row * stride + group[0].at);
+                    for (i, place) in places.into_iter().enumerate() {
+                        row.add(i * LEN).copy_from_nonoverlapping(source.add(place), LEN);
                     }
                 }
+            }
+        }
+        // SAFETY: the caller's promise is that of the callee.
+        unsafe { pack_runs(groups.remainder(), window, offsets, panel, stride) }
+    }
+}
+
+/// [`Runs::pack`] for some runs of any length.
+#[inline(always)]
+unsafe fn pack_runs(
+    runs: &[Run],
+    window: &Window,
+    offsets: &[usize],
+    panel: *mut f32,
+    stride: usize,
+) {
+    for (row, &offset) in offsets.iter().enumerate() {
+        // SAFETY: each run lies in the window, shifted by any tap, and in its row.
+        unsafe {
+            let (source, row) = (window.data.add(offset), panel.add(row * stride));
+            for run in runs {
+                copy_few(source.add(run.base), row.add(run.at), run.len);
             }
         }
     }
