@@ -11,6 +11,11 @@ Each case has its inputs, `grad` (the gradient of its output), `out`, and `d.INP
   segment_mean        means of `rows` [11, 7]: node v has the neighbours indices[offsets[v]:offsets[v + 1]]; one has none
   scale_shift         silu(GN(x) (1 + scale) + shift): `x` [3, 12, 5, 7], 4 groups, epsilon 1e-5, `weight`, `bias` [12],
                       `scale`, `shift` [3, 12]
+  softmax             over the last axis of `x` [3, 5, 19]
+  layer_norm          of `x` [4, 5, 23] with `weight`, `bias` [23], epsilon 1e-5; add_layer_norm: of `x` + `residual`
+  group_norm[_silu]   of `x` [3, 12, 5, 7], 4 groups, epsilon 1e-5, `weight`, `bias` [12]; followed by SiLU
+  attention           softmax(q k^T / sqrt(8)) v: `q`, `k`, `v` [2, 3, 17, 8]; causal_attention: without later keys
+  packed_attention    the same for 3 heads of `qkv` [2, 17, 72]: all queries, all keys, all values
 """
 import argparse
 import os
@@ -73,6 +78,26 @@ def main():
 
     case("scale_shift", scale_shift, {"x": normal(3, 12, 5, 7) * 2 - 0.3, "weight": normal(12) + 1, "bias": normal(12),
                                       "scale": normal(3, 12) * 0.5, "shift": normal(3, 12)})
+    case("softmax", lambda x: F.softmax(x, -1), {"x": normal(3, 5, 19) * 3})
+    affine = {"weight": normal(23) + 1, "bias": normal(23)}
+    norm = lambda x, weight, bias: F.layer_norm(x, (23,), weight, bias)
+    case("layer_norm", norm, {"x": normal(4, 5, 23) * 2 + 0.5, **affine})
+    case("add_layer_norm", lambda x, residual, weight, bias: norm(x + residual, weight, bias),
+         {"x": normal(4, 5, 23), "residual": normal(4, 5, 23), **affine})
+    affine = {"x": normal(3, 12, 5, 7) * 2 - 0.3, "weight": normal(12) + 1, "bias": normal(12)}
+    norm = lambda x, weight, bias: F.group_norm(x, 4, weight, bias)
+    case("group_norm", norm, affine)
+    case("group_norm_silu", lambda **inputs: F.silu(norm(**inputs)), affine)
+    heads = {name: normal(2, 3, 17, 8) for name in "qkv"}
+    attention = F.scaled_dot_product_attention
+    case("attention", lambda q, k, v: attention(q, k, v), heads)
+    case("causal_attention", lambda q, k, v: attention(q, k, v, is_causal=True), heads)
+
+    def packed(qkv):
+        q, k, v = qkv.view(2, 17, 3, 3, 8).permute(2, 0, 3, 1, 4)
+        return attention(q, k, v).transpose(1, 2).reshape(2, 17, 24)
+
+    case("packed_attention", packed, {"qkv": normal(2, 17, 72)})
     os.makedirs(os.path.dirname(os.path.abspath(out)), exist_ok=True)
     save_file(tensors, out)
     print(f"wrote {os.path.abspath(out)} ({os.path.getsize(out) / 1000:.0f} kB, {len(tensors)} tensors)")

@@ -8,14 +8,15 @@ mod harness;
 
 use std::hint::black_box;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use trefoil_core::Seed;
 use trefoil_kernels::{
-    AdamWStep, AttentionMask, GroupNormOptions, NormActivation, PackedAttention, add_layer_norm,
-    attention, gelu, gelu_tanh, group_norm, layer_norm, multiply_adds, packed_attention,
-    quick_gelu, silu, softmax,
+    Activation, AdamWStep, AttentionMask, ConvolutionOptions, GroupNormOptions, NormActivation,
+    PackedAttention, add_layer_norm, attention, conv2d, gather_rows, gelu, gelu_tanh, group_norm,
+    group_norm_scale_shift, layer_norm, linear, multiply_adds, packed_attention, quick_gelu,
+    segment_mean, silu, softmax, upsample_conv2d,
 };
 
 use harness::{Case, Step, Work};
@@ -30,6 +31,9 @@ fn main() {
     cases.extend(elementwise());
     cases.extend(norms());
     cases.extend(attentions());
+    cases.extend(linears());
+    cases.extend(convolutions());
+    cases.extend(indexing());
     cases.push(adamw());
     harness::run("kernels", cases);
 }
@@ -217,6 +221,22 @@ fn norms() -> Vec<Case> {
             finish(group_norm(x.clone(), weight.clone(), bias.clone(), options), backward);
         })
     }));
+    let adaptive = Operation::passes(
+        "group-norm-scale-shift-silu",
+        "group_norm_silu",
+        [2 * pixels, 5 * pixels],
+    );
+    cases.extend(adaptive.options(json!({ "adaptive": true })).cases(&PICTURE, |i, s| {
+        let options =
+            GroupNormOptions { groups: 32, epsilon: 1e-5, activation: NormActivation::Silu };
+        let x = i.normal([s[0], s[1], s[2], s[3]]);
+        let affine = [i.full([s[1]], 1.0), i.full([s[1]], 0.0)];
+        let moved = [i.normal([s[0], s[1]]), i.normal([s[0], s[1]])];
+        Box::new(move |backward| {
+            let y = group_norm_scale_shift(x.clone(), affine.clone(), moved.clone(), options);
+            finish(y, backward);
+        })
+    }));
     cases
 }
 
@@ -256,6 +276,119 @@ fn packed_run(inputs: &Inputs, shape: &[usize], heads: usize) -> Run {
     let x = inputs.normal([shape[0], shape[1], shape[2]]);
     let options = PackedAttention { heads, mask: AttentionMask::Full };
     Box::new(move |backward| finish(packed_attention(x.clone(), options), backward))
+}
+
+fn linears() -> Vec<Case> {
+    let case = |name, shape: [usize; 3], options: Value, build| {
+        let operations = 2.0 * shape.iter().product::<usize>() as f64;
+        Operation::products(name, "linear", operations).options(options).cases(&shape, build)
+    };
+    let gelu = json!({ "activation": "gelu" });
+    let mut cases = Vec::new();
+    cases.extend(case("linear-square", [2208, 1536, 1536], json!({}), |i, s| layer(i, s, None)));
+    cases.extend(case("linear-gelu", [1104, 1536, 6144], gelu.clone(), |i, s| {
+        layer(i, s, Some(Activation::Gelu))
+    }));
+    // The shipped model: 32 samples of 35 tokens.
+    cases.extend(case("linear-small", [32 * 35, 192, 576], json!({}), |i, s| layer(i, s, None)));
+    cases.extend(case("linear-gelu-small", [32 * 35, 192, 768], gelu, |i, s| {
+        layer(i, s, Some(Activation::Gelu))
+    }));
+    cases
+}
+
+fn layer(inputs: &Inputs, s: &[usize], activation: Option<Activation>) -> Run {
+    let (x, weight) = (inputs.normal([s[0], s[1]]), inputs.normal([s[2], s[1]]));
+    let bias = inputs.full([s[2]], 0.0);
+    Box::new(move |backward| {
+        let y = linear(x.clone(), weight.clone(), Some(bias.clone()), activation);
+        finish(y, backward);
+    })
+}
+
+fn convolutions() -> Vec<Case> {
+    /// One of them: input, outputs, side of the kernel, distance of outputs.
+    fn case(
+        name: &'static str,
+        shape: [usize; 4],
+        [outputs, kernel, stride]: [usize; 3],
+        build: fn(&Inputs, &[usize]) -> Run,
+    ) -> [Case; 2] {
+        let [images, inputs, height, width] = shape;
+        let pixels = images * height * width / stride / stride;
+        let operations = 2.0 * (pixels * inputs * outputs * kernel * kernel) as f64;
+        Operation::products(name, "conv2d", operations)
+            .options(json!({ "c_out": outputs, "kernel": kernel, "stride": stride }))
+            .cases(&shape, build)
+    }
+    let doubling = [16, 64, 16, 16];
+    let mut cases = Vec::new();
+    cases.extend(case("conv-3x3", PICTURE, [128, 3, 1], |i, s| convolution(i, s, [128, 3, 1])));
+    cases.extend(case("conv-1x1", PICTURE, [128, 1, 1], |i, s| convolution(i, s, [128, 1, 1])));
+    cases
+        .extend(case("conv-3x3-half", PICTURE, [128, 3, 2], |i, s| convolution(i, s, [128, 3, 2])));
+    // The levels of the shipped autoencoder.
+    cases.extend(case("conv-3x3-24", [16, 24, 32, 32], [24, 3, 1], |i, s| {
+        convolution(i, s, [24, 3, 1])
+    }));
+    cases.extend(case("conv-3x3-64", [16, 64, 8, 8], [64, 3, 1], |i, s| {
+        convolution(i, s, [64, 3, 1])
+    }));
+    // Every target pixel sees four sums of the weights instead of nine.
+    let operations = 2.0 * 4.0 * (4 * 16 * 16 * 16 * 64 * 64) as f64;
+    let upsampling = Operation::products("upsample-conv", "conv2d", operations);
+    let options = json!({ "c_out": 64, "upsample": true });
+    cases.extend(upsampling.options(options).cases(&doubling, |i, s| {
+        let (x, weight) = (i.normal([s[0], s[1], s[2], s[3]]), i.normal([64, s[1], 3, 3]));
+        let bias = i.full([64], 0.0);
+        Box::new(move |backward| {
+            finish(upsample_conv2d(x.clone(), weight.clone(), Some(bias.clone())), backward);
+        })
+    }));
+    cases
+}
+
+fn convolution(inputs: &Inputs, s: &[usize], [outputs, kernel, stride]: [usize; 3]) -> Run {
+    let x = inputs.normal([s[0], s[1], s[2], s[3]]);
+    let weight = inputs.normal([outputs, s[1], kernel, kernel]);
+    let bias = inputs.full([outputs], 0.0);
+    let options = ConvolutionOptions::new(stride, kernel / 2);
+    Box::new(move |backward| {
+        finish(conv2d(x.clone(), weight.clone(), Some(bias.clone()), options), backward);
+    })
+}
+
+fn indexing() -> Vec<Case> {
+    /// Rows that are looked up, in a table of a tenth as many.
+    const EDGES: usize = 1_000_000;
+    const TABLE: [usize; 2] = [EDGES / 10, 64];
+
+    /// As random as is needed, the same everywhere.
+    fn indices() -> Tensor<1, Int> {
+        let index = |i: usize| (i.wrapping_mul(2_654_435_761) >> 7) % TABLE[0];
+        let indices: Vec<i32> = (0..EDGES).map(|i| index(i) as i32).collect();
+        Tensor::from_data(TensorData::new(indices, [EDGES]), &Device::flex())
+    }
+    let (edges, table) = (EDGES * TABLE[1], TABLE[0] * TABLE[1]);
+    let options = json!({ "rows": EDGES });
+    let gather = Operation::passes("gather", "gather", [2 * edges, 3 * edges + table]);
+    let mean =
+        Operation::passes("segment-mean", "segment_mean", [edges + table, 2 * edges + 3 * table]);
+    let mut cases = Vec::new();
+    cases.extend(gather.options(options.clone()).cases(&TABLE, |i, s| {
+        let (table, indices) = (i.normal([s[0], s[1]]), indices());
+        Box::new(move |backward| finish(gather_rows(table.clone(), indices.clone()), backward))
+    }));
+    cases.extend(mean.options(options).cases(&TABLE, |i, s| {
+        let (table, indices) = (i.normal([s[0], s[1]]), indices());
+        let offsets: Vec<i32> = (0..=s[0]).map(|node| (node * EDGES / s[0]) as i32).collect();
+        let offsets = TensorData::new(offsets, [s[0] + 1]);
+        let offsets = Tensor::<1, Int>::from_data(offsets, &Device::flex());
+        Box::new(move |backward| {
+            finish(segment_mean(table.clone(), offsets.clone(), indices.clone()), backward);
+        })
+    }));
+    cases
 }
 
 /// The optimiser with its average of the weights.

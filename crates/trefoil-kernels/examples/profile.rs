@@ -5,13 +5,13 @@
 
 use std::time::Instant;
 
-use burn::tensor::ops::AttentionModuleOptions;
+use burn::tensor::ops::{AttentionModuleOptions, ConvOptions};
 use burn::tensor::{Device, Distribution, IndexingUpdateOp, Int, Tensor, activation, module};
 use trefoil_kernels::{
-    Activation, AdamWStep, AttentionMask, GroupNormOptions, NormActivation, PackedAttention,
-    add_layer_norm, attention, gather_rows, gelu, gelu_tanh, group_norm, group_norm_scale_shift,
-    layer_norm, linear, packed_attention, quick_gelu, scatter_add_rows, segment_mean, silu,
-    softmax,
+    Activation, AdamWStep, AttentionMask, ConvolutionOptions, GroupNormOptions, NormActivation,
+    PackedAttention, Padding, add_layer_norm, attention, conv2d, gather_rows, gelu, gelu_tanh,
+    group_norm, group_norm_scale_shift, layer_norm, linear, packed_attention, quick_gelu,
+    scatter_add_rows, segment_mean, silu, softmax, upsample_conv2d,
 };
 
 #[global_allocator]
@@ -236,6 +236,64 @@ fn attentions([b, h, l, d]: [usize; 4]) {
     );
 }
 
+/// Batch, channels and side of the input, channels of the output, and side of the kernel.
+fn convolution([b, c, side, o, k]: [usize; 5], options: ConvolutionOptions) {
+    let inputs = [normal([b, c, side, side]), normal([o, c, k, k]), normal([o, 1, 1, 1])];
+    let bias = |x: &Tensor<4>| Some(x.clone().reshape([o]));
+    let Padding { top, bottom, left, right } = options.padding;
+    row(
+        &format!("{k}x{k} stride {} {:?} to {o}", options.stride[0], [b, c, side, side]),
+        &inputs,
+        &|x| {
+            let padded = x[0].clone().pad((left, right, top, bottom), 0.0);
+            let plain = ConvOptions::new(options.stride, [0, 0], [1, 1], 1);
+            module::conv2d(padded, x[1].clone(), bias(&x[2]), plain)
+        },
+        &|x| conv2d(x[0].clone(), x[1].clone(), bias(&x[2]), options),
+    );
+}
+
+/// Batch, channels and side of the input.
+fn upsampled_convolution([b, c, side]: [usize; 3]) {
+    let inputs = [normal([b, c, side, side]), normal([c, c, 3, 3]), normal([c, 1, 1, 1])];
+    let bias = |x: &Tensor<4>| Some(x.clone().reshape([c]));
+    row(
+        &format!("doubled 3x3 {:?}", [b, c, side, side]),
+        &inputs,
+        &|x| {
+            let doubled = x[0].clone().reshape([b, c, side, 1, side, 1]);
+            let doubled = doubled.expand([b, c, side, 2, side, 2]);
+            let doubled = doubled.reshape([b, c, 2 * side, 2 * side]);
+            let options = ConvOptions::new([1, 1], [1, 1], [1, 1], 1);
+            module::conv2d(doubled, x[1].clone(), bias(&x[2]), options)
+        },
+        &|x| upsample_conv2d(x[0].clone(), x[1].clone(), bias(&x[2])),
+    );
+}
+
+fn convolutions() {
+    let same = ConvolutionOptions::new(1, 1);
+    let point = ConvolutionOptions::new(1, 0);
+    let half =
+        ConvolutionOptions::with_padding(2, Padding { bottom: 1, right: 1, ..Padding::default() });
+    for shape in [[16, 128, 32, 128, 3], [16, 24, 32, 24, 3], [16, 48, 16, 48, 3]] {
+        convolution(shape, same);
+    }
+    for shape in [[16, 64, 8, 64, 3], [16, 3, 32, 24, 3], [16, 24, 32, 3, 3]] {
+        convolution(shape, same);
+    }
+    for shape in [[16, 24, 16, 48, 1], [16, 48, 8, 64, 1], [16, 128, 32, 128, 1]] {
+        convolution(shape, point);
+    }
+    convolution([16, 24, 32, 24, 3], half);
+    convolution([16, 48, 16, 48, 3], half);
+    convolution([32, 4, 8, 256, 2], ConvolutionOptions::new(2, 0));
+    convolution([128, 3, 32, 128, 4], ConvolutionOptions::new(4, 0));
+    for shape in [[16, 64, 8], [16, 48, 16], [16, 128, 16]] {
+        upsampled_convolution(shape);
+    }
+}
+
 fn optimizer(count: usize) {
     let step = AdamWStep {
         lr: 1e-3,
@@ -260,6 +318,7 @@ fn optimizer(count: usize) {
 fn main() {
     println!("| ms, framework and kernel | forward | | gain | forward + backward | | gain |");
     println!("|---|---|---|---|---|---|---|");
+    convolutions();
     rows_of([2208, 1536]);
     rows_of([32 * 82, 1024]);
     group_norms();

@@ -24,6 +24,7 @@
 //! | [`layer_norm()`], [`add_layer_norm`] | layer normalisation, of a sum too |
 //! | [`group_norm()`], [`group_norm_silu`] | group normalisation, with SiLU too |
 //! | [`group_norm_scale_shift`] | the same with a scale and a shift per image |
+//! | [`conv2d`], [`upsample_conv2d`] | convolution, of a picture of twice the size too |
 //! | [`softmax()`] | softmax over the last axis |
 //! | [`attention()`], [`packed_attention`] | attention of separate or packed heads |
 //! | [`gather_rows`], [`scatter_add_rows`] | look-up in a table, and its transpose |
@@ -36,10 +37,12 @@ mod attention;
 mod attention_flex;
 mod autodiff;
 mod buffer;
+mod convolution;
 mod extension;
 mod graph;
 mod group_norm;
 mod indexing;
+mod lanes;
 mod layer_norm;
 mod linear;
 mod matrix;
@@ -50,6 +53,7 @@ mod softmax;
 
 pub use activation::{Activation, activate, gelu, gelu_tanh, quick_gelu, silu};
 pub use attention::{AttentionMask, PackedAttention, attention, packed_attention};
+pub use convolution::{ConvolutionKernels, ConvolutionOptions, Padding, conv2d, upsample_conv2d};
 pub use extension::{Gradients3, Kernels};
 pub use group_norm::{
     AdaptiveNormKernels, GroupNormOptions, NormActivation, group_norm, group_norm_scale_shift,

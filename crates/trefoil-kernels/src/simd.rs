@@ -9,6 +9,9 @@
 //! The tests on record ran on x86-64 only; on other machines run them before trusting a figure.
 
 use std::f32::consts::LOG2_E;
+use std::marker::PhantomData;
+
+use crate::lanes::{Lanes, Portable};
 
 /// Number of independent partial sums of a reduction: two AVX-512 registers. A constant, so that
 /// a sum has the same order of additions on every machine.
@@ -16,14 +19,19 @@ const LANES: usize = 32;
 
 /// How a fused multiply-add is computed.
 pub(crate) trait Isa {
+    /// A register.
+    type Lanes: Lanes;
+
     /// `a * b + c`.
     fn mul_add(a: f32, b: f32, c: f32) -> f32;
 }
 
 /// One rounding, by the machine's own instruction.
-struct Fused;
+struct Fused<L>(PhantomData<L>);
 
-impl Isa for Fused {
+impl<L: Lanes> Isa for Fused<L> {
+    type Lanes = L;
+
     #[inline(always)]
     fn mul_add(a: f32, b: f32, c: f32) -> f32 {
         a.mul_add(b, c)
@@ -34,6 +42,8 @@ impl Isa for Fused {
 struct Separate;
 
 impl Isa for Separate {
+    type Lanes = Portable;
+
     #[inline(always)]
     fn mul_add(a: f32, b: f32, c: f32) -> f32 {
         a * b + c
@@ -54,12 +64,12 @@ pub(crate) trait Kernel {
 pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
     #[target_feature(enable = "avx512f,avx2,fma")]
     fn avx512<K: Kernel>(kernel: K) -> K::Output {
-        kernel.run::<Fused>()
+        kernel.run::<Fused<std::arch::x86_64::__m512>>()
     }
 
     #[target_feature(enable = "avx2,fma")]
     fn avx2<K: Kernel>(kernel: K) -> K::Output {
-        kernel.run::<Fused>()
+        kernel.run::<Fused<std::arch::x86_64::__m256>>()
     }
 
     let has_avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
@@ -77,7 +87,7 @@ pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
 /// Runs a kernel with the instruction set the crate was compiled for.
 #[cfg(target_arch = "aarch64")]
 pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run::<Fused>() // NEON, which every aarch64 machine has, includes it
+    kernel.run::<Fused<std::arch::aarch64::float32x4_t>>() // NEON, which every aarch64 machine has, includes it
 }
 
 /// Runs a kernel with the instruction set the crate was compiled for.

@@ -4,7 +4,8 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 use trefoil_core::nn::{
-    AttentionMask, Bias, Conv2d, Conv2dOptions, GroupNorm, Init, Linear, WeightInit, attention,
+    AttentionMask, Bias, Conv2d, Conv2dOptions, GroupNorm, Init, Linear, Padding, WeightInit,
+    attention,
 };
 use trefoil_core::{Error, Result};
 

@@ -8,6 +8,8 @@ use serde_json::json;
 use trefoil_core::Seed;
 use trefoil_core::nn::{Bias, Conv2d, Conv2dOptions, GroupNorm, Init, Linear, WeightInit};
 
+use trefoil_kernels::{GroupNormOptions, NormActivation, group_norm_scale_shift};
+
 use super::{Case, Step, Work, uvit};
 
 const BATCH: usize = 16;
@@ -42,7 +44,14 @@ impl UNetBlock {
     /// `x`: `[B, C, H, W]`, `embedding`: `[B, E]`.
     fn forward(&self, x: Tensor<4>, embedding: Tensor<2>) -> Tensor<4> {
         let h = self.conv0.forward(self.norm0.forward_silu(x.clone()));
-        let h = self.norm1.forward_adaptive_silu(h, self.affine.forward(embedding));
+        let moved: [Tensor<2>; 2] = {
+            let both = self.affine.forward(embedding);
+            [0, 1].map(|part| both.clone().narrow(1, part * CHANNELS, CHANNELS))
+        };
+        let affine = [self.norm1.weight.val(), self.norm1.bias.val()];
+        let options =
+            GroupNormOptions { groups: GROUPS, epsilon: 1e-6, activation: NormActivation::Silu };
+        let h = group_norm_scale_shift(h, affine, moved, options);
         (self.conv1.forward(h) + x) * std::f64::consts::FRAC_1_SQRT_2
     }
 }

@@ -2,8 +2,8 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
-use burn::tensor::module::conv2d;
-use burn::tensor::ops::ConvOptions;
+pub use trefoil_kernels::Padding;
+use trefoil_kernels::{ConvolutionOptions, conv2d, upsample_conv2d};
 
 use super::init::Init;
 use super::linear::Bias;
@@ -63,7 +63,21 @@ impl Conv2d {
     /// - `x`: `[B, in, H, W]`
     /// - returns: `[B, out, H', W']`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let options = ConvOptions::new([self.stride; 2], [self.padding; 2], [1, 1], 1);
+        self.forward_padded(x, Padding::all(self.padding))
+    }
+
+    /// [`forward`](Self::forward) with other zeros around the input.
+    pub fn forward_padded(&self, x: Tensor<4>, padding: Padding) -> Tensor<4> {
+        let options = ConvolutionOptions::with_padding(self.stride, padding);
         conv2d(x, self.weight.val(), self.bias.as_ref().map(Param::val), options)
+    }
+
+    /// A 3x3 convolution of the picture that has every pixel twice in both directions.
+    ///
+    /// # Shapes
+    /// - `x`: `[B, in, H, W]`
+    /// - returns: `[B, out, 2H, 2W]`
+    pub fn forward_upsampled(&self, x: Tensor<4>) -> Tensor<4> {
+        upsample_conv2d(x, self.weight.val(), self.bias.as_ref().map(Param::val))
     }
 }

@@ -12,7 +12,7 @@ pub use activation::Activation;
 pub use attention::{
     AttentionMask, PackedAttention, attention, merge_heads, packed_attention, split_heads,
 };
-pub use conv::{Conv2d, Conv2dOptions};
+pub use conv::{Conv2d, Conv2dOptions, Padding};
 pub use init::Init;
 pub use linear::{Bias, Embedding, Linear, WeightInit};
 pub use norm::{GroupNorm, LayerNorm};

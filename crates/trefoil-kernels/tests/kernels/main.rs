@@ -2,10 +2,12 @@
 //! views, threads.
 
 mod attention;
+mod convolution;
 mod elementwise;
 mod fixture;
 mod indexing;
 mod linear;
 mod norms;
 mod optimizer;
+mod pytorch;
 mod support;

@@ -2,7 +2,7 @@
 
 use super::{
     AttentionMask, AutoencoderConfig, Bias, Conv2d, Conv2dOptions, EPS, GroupNorm, Init, Linear,
-    Module, Tensor, WeightInit, attention,
+    Module, Padding, Tensor, WeightInit, attention,
 };
 
 /// `x + conv(SiLU(GN(conv(SiLU(GN(x))))))`, with a 1x1 convolution on `x` when the width changes.
@@ -79,7 +79,8 @@ impl DownBlock {
             x = block.forward(x);
         }
         for down in &self.downsamplers {
-            x = down.conv.forward(x.pad((0, 1, 0, 1), 0.0)); // zeros on the right and at the bottom
+            let padding = Padding { bottom: 1, right: 1, ..Padding::default() };
+            x = down.conv.forward_padded(x, padding);
         }
         x
     }
@@ -118,7 +119,7 @@ impl UpBlock {
             x = block.forward(x);
         }
         for up in &self.upsamplers {
-            x = up.conv.forward(upsample_nearest(x));
+            x = up.conv.forward_upsampled(x);
         }
         x
     }
@@ -128,16 +129,6 @@ impl UpBlock {
 #[derive(Module, Debug)]
 pub(super) struct Upsample {
     conv: Conv2d,
-}
-
-/// Repeats every pixel twice in both directions.
-///
-/// # Shapes
-/// - `x`: `[B, C, H, W]`
-/// - returns: `[B, C, 2H, 2W]`
-fn upsample_nearest(x: Tensor<4>) -> Tensor<4> {
-    let [b, c, h, w] = x.dims();
-    x.reshape([b, c, h, 1, w, 1]).expand([b, c, h, 2, w, 2]).reshape([b, c, 2 * h, 2 * w])
 }
 
 /// The bottom: residual block, attention, residual block.
