@@ -44,7 +44,7 @@ fn layer_norms_match() {
 #[test]
 fn group_norms_match() {
     for (name, activation) in
-        [("group_norm", NormActivation::None), ("group_norm_silu", NormActivation::Silu)]
+        [("group_norm", NormActivation::Identity), ("group_norm_silu", NormActivation::Silu)]
     {
         let case = Case::open(name);
         let x: Tensor<4> = case.tracked("x");
