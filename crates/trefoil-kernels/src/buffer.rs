@@ -21,6 +21,17 @@ pub(crate) fn contiguous(tensor: FlexTensor) -> FlexTensor {
     if covers_storage(&tensor) { tensor } else { tensor.to_contiguous() }
 }
 
+/// The storage of a tensor that may be empty.
+pub(crate) fn elements(tensor: &FlexTensor) -> &[f32] {
+    if tensor.layout().num_elements() == 0 { &[] } else { tensor.storage() }
+}
+
+/// Rows and columns of a matrix.
+pub(crate) fn matrix_shape(matrix: &FlexTensor) -> [usize; 2] {
+    let shape = matrix.layout().shape();
+    [shape[0], shape[1]]
+}
+
 fn covers_storage(tensor: &FlexTensor) -> bool {
     let layout = tensor.layout();
     layout.is_contiguous()

@@ -10,7 +10,7 @@ use burn::tensor::{DType, Shape};
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
-use crate::buffer::{contiguous, rows_per_block, tensor_of};
+use crate::buffer::{contiguous, elements, matrix_shape, rows_per_block, tensor_of};
 use crate::simd::{Isa, Kernel, dispatch};
 
 /// Most parts that the construction of the lists is cut into; each reads all indices.
@@ -42,12 +42,6 @@ fn integers(tensor: &FlexTensor, limit: usize, name: &str) -> Vec<u32> {
     }
 }
 
-/// Rows and columns of a matrix.
-fn dims(matrix: &FlexTensor) -> [usize; 2] {
-    let shape = matrix.layout().shape();
-    [shape[0], shape[1]]
-}
-
 /// A matrix whose rows `write` makes, given the index of the first one and their place.
 ///
 /// # Safety
@@ -70,7 +64,7 @@ unsafe fn matrix_by_rows(
 
 pub(super) fn gather(table: FlexTensor, indices: &FlexTensor) -> FlexTensor {
     let table = contiguous(table);
-    let [rows, width] = dims(&table);
+    let [rows, width] = matrix_shape(&table);
     let indices = integers(indices, rows, "gather_rows: index");
     let table: &[f32] = if width == 0 { &[] } else { table.storage() };
     let write = |first: usize, place: &mut [MaybeUninit<f32>]| {
@@ -221,14 +215,9 @@ fn sum_lists(
     unsafe { matrix_by_rows([rows, width], write) }
 }
 
-/// The elements of a contiguous matrix that may be empty.
-fn elements(tensor: &FlexTensor) -> &[f32] {
-    if tensor.layout().num_elements() == 0 { &[] } else { tensor.storage() }
-}
-
 pub(super) fn scatter_add(values: FlexTensor, indices: &FlexTensor, rows: usize) -> FlexTensor {
     let values = contiguous(values);
-    let [_, width] = dims(&values);
+    let [_, width] = matrix_shape(&values);
     let owners = integers(indices, rows, "scatter_add_rows: index");
     let lists = Lists::of_owners(&owners, rows);
     sum_lists(elements(&values), [rows, width], &lists, Scales::One)
@@ -249,7 +238,7 @@ pub(super) fn segment_mean(
     indices: &FlexTensor,
 ) -> FlexTensor {
     let rows = contiguous(rows);
-    let [count, width] = dims(&rows);
+    let [count, width] = matrix_shape(&rows);
     let members = integers(indices, count, "segment_mean: index");
     let lists = Lists { offsets: offsets_of(offsets, members.len()), members };
     let nodes = lists.offsets.len() - 1;
@@ -264,7 +253,7 @@ pub(super) fn segment_mean_backward(
     count: usize,
 ) -> FlexTensor {
     let grad = contiguous(grad);
-    let [_, width] = dims(&grad);
+    let [_, width] = matrix_shape(&grad);
     let targets = integers(indices, count, "segment_mean: index");
     let offsets = offsets_of(offsets, targets.len());
     let degrees = || offsets.windows(2).map(|pair| pair[1] - pair[0]);

@@ -7,7 +7,9 @@ use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
 use crate::activation::{Activation, Function, Identity, with_function};
-use crate::buffer::{contiguous, map_chunks, rows_per_block, tensor_of};
+use crate::buffer::{
+    contiguous, elements, map_chunks, matrix_shape, rows_per_block, tensor_of,
+};
 use crate::extension::Gradients3;
 use crate::layer_norm::add_up;
 use crate::matrix::Matrix;
@@ -38,16 +40,9 @@ fn readable(tensor: FlexTensor) -> FlexTensor {
 /// `tensor` must have passed [`readable`].
 fn matrix(tensor: &FlexTensor) -> Matrix<'_> {
     let layout = tensor.layout();
-    let [shape, strides] = [
-        [layout.shape()[0], layout.shape()[1]],
-        [layout.strides()[0].unsigned_abs(), layout.strides()[1].unsigned_abs()],
-    ];
-    Matrix::new(&tensor.storage::<f32>()[layout.start_offset()..], shape, strides)
-}
-
-/// The elements of a contiguous tensor that may be empty.
-fn elements(tensor: &FlexTensor) -> &[f32] {
-    if tensor.layout().num_elements() == 0 { &[] } else { tensor.storage() }
+    let strides = [layout.strides()[0].unsigned_abs(), layout.strides()[1].unsigned_abs()];
+    let data = elements(tensor).get(layout.start_offset()..).unwrap_or_default();
+    Matrix::new(data, matrix_shape(tensor), strides)
 }
 
 /// The shape with another last axis.
@@ -120,7 +115,7 @@ fn bias_of<'a>(bias: &'a [f32], tile: &Tile) -> &'a [f32] {
 /// Products of one row, or with few elements, are summed in another order by the matrix kernels; a
 /// row's result would then depend on how many rows travel with it.
 fn filled(x: FlexTensor, d_out: usize) -> FlexTensor {
-    let (rows, width) = (x.layout().shape()[0], x.layout().shape()[1]);
+    let [rows, width] = matrix_shape(&x);
     let least = (SMALL_PRODUCT / d_out.max(1) + 1).max(2);
     if rows >= least || rows == 0 {
         return x;
@@ -269,7 +264,7 @@ fn backward_activation(
 ) -> (FlexTensor, FlexTensor) {
     let argument = contiguous(argument);
     let argument: &[f32] = argument.storage();
-    let [rows, width] = dims(&rows_of(&grad));
+    let [rows, width] = matrix_shape(&rows_of(&grad));
     let chunk_len = summed_at_once(rows, width);
     let (grad, partials) = map_chunks(grad, chunk_len, |i, grad| {
         let argument = &argument[i * chunk_len..][..grad.len()];
@@ -285,7 +280,7 @@ fn backward_activation(
 
 /// The sum over all rows, added up over blocks of rows in their order.
 fn backward_bias(grad: &FlexTensor) -> FlexTensor {
-    let [rows, width] = dims(&rows_of(grad));
+    let [rows, width] = matrix_shape(&rows_of(grad));
     let sum = |rows: &[f32]| {
         let mut total = vec![0.0; width];
         dispatch(SumRows { rows, total: &mut total });
@@ -307,15 +302,10 @@ fn backward_input(grad: &FlexTensor, weight: &FlexTensor) -> FlexTensor {
 fn backward_weight(grad: &FlexTensor, x: &FlexTensor, weight: &FlexTensor) -> FlexTensor {
     let (grad, x) = (rows_of(grad), rows_of(x));
     let (grad, x) = (matrix(&grad), matrix(&x));
-    let [d_out, d_in] = dims(weight);
+    let [d_out, d_in] = matrix_shape(weight);
     if weight.layout().strides()[0] == 1 && weight.layout().strides()[1] != 1 {
         let transposed = product(x.transpose(), grad, Cut::GRADIENT);
         return tensor_of(transposed, Shape::from([d_in, d_out])).transpose(0, 1);
     }
     tensor_of(product(grad.transpose(), x, Cut::GRADIENT), Shape::from([d_out, d_in]))
-}
-
-fn dims(matrix: &FlexTensor) -> [usize; 2] {
-    let shape = matrix.layout().shape();
-    [shape[0], shape[1]]
 }

@@ -14,41 +14,40 @@ const SEQUENTIAL: usize = 1 << 22;
 /// tile, and a row's result must not depend on how many other rows there are.
 const DEPTH: usize = 512;
 
-/// Tiles start at multiples of these numbers of rows and columns: a block of registers.
-const UNITS: [usize; 2] = [8, 16];
+/// Tiles start at multiples of these numbers of rows and columns, which hold a whole number of the
+/// blocks of registers that the matrix kernels work on.
+const UNITS: [usize; 2] = [24, 64];
+
+/// Number of tiles that are worth smaller ones.
+const FEWEST: usize = 4;
 
 /// How a product is cut into tiles; a function of the shape alone.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cut {
     /// Most rows and columns of a tile.
-    pub(crate) largest: [usize; 2],
-    /// Number of tiles that is aimed at.
-    pub(crate) fewest: usize,
+    largest: [usize; 2],
 }
 
 impl Cut {
     /// For a product whose right factor is a weight. Each tile brings its part of the weight into
     /// the order of the registers, so tiles are as high as possible.
-    pub(crate) const WEIGHT: Self = Self { largest: [2304, 384], fewest: 8 };
+    pub(crate) const WEIGHT: Self = Self { largest: [2304, 192] };
     /// For a product of two activations, which is a weight's gradient: both factors are reordered.
-    pub(crate) const GRADIENT: Self = Self { largest: [1536, 768], fewest: 4 };
+    pub(crate) const GRADIENT: Self = Self { largest: [1536, 768] };
 
     /// Number of tiles along both axes.
     fn counts(self, shape: [usize; 2], depth: usize) -> [usize; 2] {
         let [rows, columns] = shape;
         let work = rows.saturating_mul(columns).saturating_mul(depth);
-        let mut counts = [rows.div_ceil(self.largest[0]), columns.div_ceil(self.largest[1])];
         if work < SEQUENTIAL {
-            return counts;
+            return [rows.min(1), columns.min(1)];
         }
-        let fewest = (work >> 26).clamp(self.fewest.min(4), self.fewest);
-        while counts[0] * counts[1] < fewest {
-            let tile = [rows / counts[0], columns / counts[1]];
-            if tile[1] >= 384 {
-                counts[1] *= 2;
-            } else if tile[0] >= 192 {
+        let mut counts = [rows.div_ceil(self.largest[0]), columns.div_ceil(self.largest[1])];
+        while counts[0] * counts[1] < FEWEST {
+            let columns = columns.div_ceil(UNITS[1]);
+            if rows / counts[0] >= 192 {
                 counts[0] *= 2;
-            } else if tile[1] >= 96 {
+            } else if columns.is_multiple_of(2 * counts[1]) {
                 counts[1] *= 2;
             } else {
                 break;
