@@ -208,7 +208,7 @@ mod arm {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::{Isa, Kernel, dispatch, run_portable};
+    use crate::simd::{Isa, Kernel, dispatch, run_avx2, run_portable};
 
     struct Sums<'a>(&'a [f32]);
 
@@ -239,6 +239,7 @@ mod tests {
         let x: Vec<f32> = (0..64).map(|i| i as f32).collect();
         let expected = [120.0, 376.0, 632.0, 888.0];
         assert_eq!(dispatch(Sums(&x)), expected);
+        assert_eq!(run_avx2(Sums(&x)).unwrap_or(expected), expected);
         assert_eq!(run_portable(Sums(&x)), expected);
     }
 }

@@ -4,7 +4,7 @@
 //! Every function takes Burn tensors and can be used inside any model. Tensors in f32 on the Flex
 //! device, with or without gradients, go through the kernels of this crate; every other device and
 //! precision goes through the framework's own operations. Results do not depend on the number of
-//! threads: work is cut by shape alone, and partial sums are added in a fixed order.
+//! threads: every sum has one order, however the work is cut.
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};

@@ -59,6 +59,17 @@ pub(crate) trait Kernel {
     fn run<I: Isa>(self) -> Self::Output;
 }
 
+#[cfg(target_arch = "x86_64")]
+fn has_avx2() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn avx2<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run::<Fused<std::arch::x86_64::__m256>>()
+}
+
 /// Runs a kernel with the widest instruction set of this machine.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
@@ -67,12 +78,7 @@ pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
         kernel.run::<Fused<std::arch::x86_64::__m512>>()
     }
 
-    #[target_feature(enable = "avx2,fma")]
-    fn avx2<K: Kernel>(kernel: K) -> K::Output {
-        kernel.run::<Fused<std::arch::x86_64::__m256>>()
-    }
-
-    let has_avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    let has_avx2 = has_avx2();
     if has_avx2 && is_x86_feature_detected!("avx512f") {
         // SAFETY: the machine has AVX-512F, AVX2 and FMA, as was just detected.
         unsafe { avx512(kernel) }
@@ -100,6 +106,18 @@ pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
 #[cfg(test)]
 pub(crate) fn run_portable<K: Kernel>(kernel: K) -> K::Output {
     kernel.run::<Separate>()
+}
+
+/// Runs a kernel with AVX2, if the machine has it, to test that path where AVX-512 hides it.
+#[cfg(test)]
+pub(crate) fn run_avx2<K: Kernel>(kernel: K) -> Option<K::Output> {
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        // SAFETY: the machine has AVX2 and FMA, as was just detected.
+        return Some(unsafe { avx2(kernel) });
+    }
+    drop(kernel);
+    None
 }
 
 /// `exp(x)` for `x <= 88`, branch-free: `x = n ln 2 + r` with `|r| <= ln 2 / 2`, and Cephes'

@@ -9,9 +9,11 @@ use std::cell::Cell;
 
 use rayon::prelude::*;
 
+use super::pack::{WeightStrides, pack_weights};
 use super::plan::{Phase, Plan};
+use super::runs::{Run, Runs};
 use super::tile::{CHUNK, CHUNKS, OUTER_ROWS, Outer, PANEL, Start};
-use super::window::{Region, Run, Runs, Window};
+use super::window::{Region, Window};
 use crate::simd::{Isa, Kernel, dispatch};
 
 /// Rows of a panel: with [`PANEL`] pixels two thirds of a first-level cache of 48 KiB.
@@ -22,9 +24,6 @@ const WINDOW: usize = 256 * 1024;
 
 /// Multiplications that are worth waking another thread.
 const TASK: usize = 512 * 1024;
-
-/// How the weight of `(target channel, source channel)` is found: `[target, source]` strides.
-pub(super) type WeightStrides = [usize; 2];
 
 /// Buffers that a thread keeps.
 #[derive(Default)]
@@ -77,69 +76,6 @@ pub(super) fn gather(
     // SAFETY: the regions cover all positions of all images, the phases all target pixels.
     unsafe { output.set_len(count) };
     output
-}
-
-/// The weights of each phase in blocks of [`OUTER_ROWS`] target channels:
-/// `[phase, block, source channel, tap, target channel]`.
-fn pack_weights(plan: &Plan, weights: &[f32], strides: WeightStrides, packed: &mut Vec<f32>) {
-    let [sources, targets] = [plan.source[0], plan.target[0]];
-    let taps: usize = plan.phases.iter().map(|phase| phase.taps.len()).sum();
-    packed.resize(sources * targets * taps, 0.0);
-    let mut rest = &mut packed[..];
-    for phase in &plan.phases {
-        let depth = sources * phase.taps.len();
-        if depth == 0 {
-            continue;
-        }
-        let (packed, others) = rest.split_at_mut(depth * targets);
-        rest = others;
-        let pack = |(i, block): (usize, &mut [f32])| {
-            let weights = &weights[i * OUTER_ROWS * strides[0]..];
-            match block.len() / depth {
-                OUTER_ROWS => pack_block::<OUTER_ROWS>(phase, weights, strides, block),
-                rows => {
-                    for row in 0..rows {
-                        let weights = &weights[row * strides[0]..];
-                        pack_row(phase, weights, strides[1], &mut block[row..], rows);
-                    }
-                }
-            }
-        };
-        if packed.len() < TASK / 16 {
-            packed.chunks_mut(depth * OUTER_ROWS).enumerate().for_each(pack);
-        } else {
-            packed.par_chunks_mut(depth * OUTER_ROWS).enumerate().for_each(pack);
-        }
-    }
-}
-
-/// A whole block.
-fn pack_block<const ROWS: usize>(
-    phase: &Phase,
-    weights: &[f32],
-    [target_stride, source_stride]: WeightStrides,
-    block: &mut [f32],
-) {
-    let taps = phase.taps.len();
-    let last = phase.taps.iter().map(|tap| tap.weight).max().unwrap_or(0);
-    for (channel, block) in block.chunks_exact_mut(ROWS * taps).enumerate() {
-        let rows: [&[f32]; ROWS] = std::array::from_fn(|row| {
-            &weights[row * target_stride + channel * source_stride..][..=last]
-        });
-        for (place, tap) in block.chunks_exact_mut(ROWS).zip(&phase.taps) {
-            for (place, row) in place.iter_mut().zip(&rows) {
-                *place = row[tap.weight];
-            }
-        }
-    }
-}
-
-/// One row of a block of `rows`.
-fn pack_row(phase: &Phase, weights: &[f32], source_stride: usize, block: &mut [f32], rows: usize) {
-    let taps = phase.taps.len();
-    for (i, place) in block.iter_mut().step_by(rows).enumerate() {
-        *place = weights[i / taps * source_stride + phase.taps[i % taps].weight];
-    }
 }
 
 /// Cuts the work: whole images as long as there are enough of them, otherwise rows. Results do not
@@ -254,7 +190,7 @@ impl Task<'_> {
                     if let Some(chunks) = runs.chunks() {
                         // What lies behind the last chunk is not used.
                         let place = |i: usize| chunks.get(i).copied().unwrap_or(0);
-                        (window.data(), offsets, std::array::from_fn(place))
+                        (window.data, offsets, std::array::from_fn(place))
                     } else {
                         // SAFETY: the panel has `DEPTH` rows, and the window is that of this plan.
                         unsafe { runs.pack(window, offsets, panel.as_mut_ptr(), PANEL) };

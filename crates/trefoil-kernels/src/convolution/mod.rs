@@ -3,7 +3,9 @@
 mod extension;
 mod flex;
 mod gather;
+mod pack;
 mod plan;
+mod runs;
 mod tile;
 mod upsampling;
 mod weight;

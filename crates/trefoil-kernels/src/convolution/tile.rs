@@ -187,3 +187,99 @@ impl Inner<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::{Isa, Kernel, dispatch, run_avx2, run_portable};
+
+    const DEPTH: usize = 7;
+
+    /// The numbers `0, 1, 2, ..` modulo a prime, as small fractions.
+    fn numbers(count: usize, prime: usize) -> Vec<f32> {
+        (0..count).map(|i| (i * i % prime) as f32 / prime as f32 - 0.4).collect()
+    }
+
+    /// Each row of pixels starts two numbers later than the one before; chunks are apart.
+    const CHUNK_PLACES: [usize; CHUNKS] = [3, 40, 60, 90];
+
+    /// `rows` rows of the result, then [`PANEL`] numbers of [`Inner`] per column.
+    struct Both {
+        rows: usize,
+    }
+
+    impl Kernel for Both {
+        type Output = (Vec<f32>, Vec<f32>);
+
+        #[inline(always)]
+        fn run<I: Isa>(self) -> Self::Output {
+            let rows = self.rows;
+            let (pixels, weights) = (numbers(130, 61), numbers(rows * DEPTH, 17));
+            let (bias, lhs) = (numbers(rows, 5), numbers(rows * PANEL, 37));
+            let offsets: Vec<usize> = (0..DEPTH).map(|k| 2 * k).collect();
+            let mut outer = vec![0.0; rows * PANEL];
+            let mut inner = vec![1.0; rows * INNER_COLUMNS];
+            for (start, parts) in [(Start::Bias(bias.as_ptr()), 0..3), (Start::Target, 3..DEPTH)] {
+                let product = Outer {
+                    depth: parts.len(),
+                    weights: weights[parts.start * rows..].as_ptr(),
+                    pixels: pixels.as_ptr(),
+                    offsets: offsets[parts.start..].as_ptr(),
+                    chunks: CHUNK_PLACES,
+                    target: outer.as_mut_ptr(),
+                    stride: PANEL,
+                    start,
+                };
+                // SAFETY: this is a kernel; the largest place is 2 * 6 + 90 + 15.
+                unsafe { product.run::<I::Lanes>(rows, PANEL) };
+            }
+            let product = Inner {
+                lhs: lhs.as_ptr(),
+                lhs_stride: PANEL,
+                rows: std::array::from_fn(|j| pixels[2 * j..].as_ptr()),
+                chunks: &CHUNK_PLACES,
+                target: inner.as_mut_ptr(),
+                stride: rows,
+            };
+            // SAFETY: as above; `lhs` has `rows` rows of `PANEL` numbers.
+            unsafe { product.run::<I::Lanes>(rows) };
+            (outer, inner)
+        }
+    }
+
+    /// The same by definition.
+    fn expected(rows: usize) -> (Vec<f32>, Vec<f32>) {
+        let (pixels, weights) = (numbers(130, 61), numbers(rows * DEPTH, 17));
+        let (bias, lhs) = (numbers(rows, 5), numbers(rows * PANEL, 37));
+        let pixel = |k: usize, p: usize| pixels[2 * k + CHUNK_PLACES[p / CHUNK] + p % CHUNK];
+        let outer = |i: usize, p: usize| {
+            bias[i] + (0..DEPTH).map(|k| weights[k * rows + i] * pixel(k, p)).sum::<f32>()
+        };
+        let inner = |j: usize, i: usize| {
+            1.0 + (0..PANEL).map(|p| lhs[i * PANEL + p] * pixel(j, p)).sum::<f32>()
+        };
+        (
+            (0..rows * PANEL).map(|n| outer(n / PANEL, n % PANEL)).collect(),
+            (0..INNER_COLUMNS * rows).map(|n| inner(n / rows, n % rows)).collect(),
+        )
+    }
+
+    #[test]
+    fn blocks_of_every_height_on_every_path() {
+        for rows in 1..=OUTER_ROWS {
+            let (outer, inner) = expected(rows);
+            let results = [
+                Some(dispatch(Both { rows })),
+                run_avx2(Both { rows }),
+                Some(run_portable(Both { rows })),
+            ];
+            for (actual_outer, actual_inner) in results.into_iter().flatten() {
+                let pairs = actual_outer.iter().zip(&outer).chain(actual_inner.iter().zip(&inner));
+                for (actual, expected) in pairs {
+                    assert!((actual - expected).abs() < 1e-5, "{rows} rows: {actual}, {expected}");
+                }
+                assert_eq!((actual_outer.len(), actual_inner.len()), (outer.len(), inner.len()));
+            }
+        }
+    }
+}

@@ -10,8 +10,9 @@ use std::cell::Cell;
 use rayon::prelude::*;
 
 use super::plan::Plan;
+use super::runs::Runs;
 use super::tile::{CHUNK, INNER_COLUMNS, Inner};
-use super::window::{Region, Runs, Window};
+use super::window::{Region, Window};
 use crate::simd::{Isa, Kernel, dispatch, sum_of};
 
 /// Pixels that are summed in registers; six rows of them fill half of a first-level cache.
@@ -195,7 +196,7 @@ impl Task<'_> {
             let shape = [region.rows.len(), columns];
             runs.set(plan, &window, shape, region.rows.start, 0..pixels);
             let (data, chunks) = if let Some(chunks) = runs.chunks() {
-                (window.data(), chunks)
+                (window.data, chunks)
             } else {
                 panel.resize(used * panel_stride, 0.0);
                 // SAFETY: the panel has this many rows of this length; the window is this plan's.
