@@ -7,9 +7,7 @@ use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
 use crate::activation::{Activation, Function, Identity, with_function};
-use crate::buffer::{
-    contiguous, elements, map_chunks, matrix_shape, rows_per_block, tensor_of,
-};
+use crate::buffer::{contiguous, elements, map_chunks, matrix_shape, rows_per_block, tensor_of};
 use crate::extension::Gradients3;
 use crate::layer_norm::add_up;
 use crate::matrix::Matrix;
