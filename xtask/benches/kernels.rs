@@ -27,6 +27,10 @@ const HIDDEN: [usize; 2] = [2208, 6144];
 const PICTURE: [usize; 4] = [16, 128, 32, 32];
 
 fn main() {
+    harness::run("kernels", cases);
+}
+
+fn cases() -> Vec<Case> {
     let mut cases = machine();
     cases.extend(elementwise());
     cases.extend(norms());
@@ -35,7 +39,7 @@ fn main() {
     cases.extend(convolutions());
     cases.extend(indexing());
     cases.push(adamw());
-    harness::run("kernels", cases);
+    cases
 }
 
 /// An operation: what it is called here and in `bench_ops.py`.

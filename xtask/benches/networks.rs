@@ -19,9 +19,9 @@ use trefoil_core::Seed;
 use trefoil_core::nn::Init;
 use trefoil_diffusion::{SolverConfig, SolverKind};
 use trefoil_train::TrainConfig;
-use unidiffuser::UniDiffuser;
 use unidiffuser::autoencoder::{Autoencoder, AutoencoderConfig};
 use unidiffuser::mode::Mode;
+use unidiffuser::model::UniDiffuser;
 use unidiffuser::pipeline::Request;
 use unidiffuser::train::Recipe;
 use unidiffuser::uvit::UVitConfig;
@@ -42,7 +42,7 @@ const PUBLISHED_BATCH: usize = 2;
 
 fn main() {
     let recipe = Recipe::open(&file(RECIPE)).expect("the shipped recipe is valid");
-    harness::run("networks", cases(&recipe));
+    harness::run("networks", || cases(&recipe));
 }
 
 fn file(relative: &str) -> std::path::PathBuf {

@@ -20,9 +20,13 @@ const BATCHES: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 const LENGTH: usize = 82;
 
 fn main() {
+    harness::run("scaling", cases);
+}
+
+fn cases() -> Vec<Case> {
     let tokens = TOKENS.map(|tokens| uvit::forward(&format!("tokens/{tokens}"), &block(tokens), 1));
     let batches = BATCHES.map(|n| uvit::forward(&format!("batch/{n}"), &block(LENGTH), n));
-    harness::run("scaling", tokens.into_iter().chain(batches).collect::<Vec<Case>>());
+    tokens.into_iter().chain(batches).collect()
 }
 
 /// One block, 256 wide, for a sequence of this length.

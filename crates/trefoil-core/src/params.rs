@@ -1,5 +1,7 @@
 //! Parameters by name: the path of a field inside a module, joined by dots, is its checkpoint key.
 
+use std::cell::RefCell;
+
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Gradients, Tensor, TensorData};
 
@@ -16,8 +18,10 @@ pub fn shapes<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
 }
 
 /// The gradient of every parameter in the order of declaration, as f32; zeros where none flowed.
-pub fn gradients<M: Module>(module: &M, grads: &Gradients) -> Vec<(String, TensorData)> {
-    walk(module, Grads(grads))
+///
+/// They are taken over, so that those on the CPU need not be copied.
+pub fn gradients<M: Module>(module: &M, grads: Gradients) -> Vec<(String, TensorData)> {
+    walk(module, Grads(RefCell::new(grads)))
 }
 
 /// What is asked of each parameter.
@@ -28,7 +32,7 @@ trait Ask {
 
 struct Values;
 struct Shapes;
-struct Grads<'a>(&'a Gradients);
+struct Grads(RefCell<Gradients>);
 
 impl Ask for Values {
     type Answer = TensorData;
@@ -44,11 +48,11 @@ impl Ask for Shapes {
     }
 }
 
-impl Ask for Grads<'_> {
+impl Ask for Grads {
     type Answer = TensorData;
     fn ask<const D: usize>(&self, param: &Param<Tensor<D>>) -> TensorData {
         let value = param.val();
-        match value.grad(self.0) {
+        match value.grad_remove(&mut self.0.borrow_mut()) {
             Some(grad) => grad.into_data().convert_dtype(DType::F32),
             None => TensorData::zeros::<f32, _>(value.dims()),
         }

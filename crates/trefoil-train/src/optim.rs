@@ -65,7 +65,7 @@ pub struct GradientSum {
 
 impl GradientSum {
     /// Adds the gradients of one micro-batch.
-    pub fn add<M: Module>(&mut self, model: &M, gradients: &Gradients) {
+    pub fn add<M: Module>(&mut self, model: &M, gradients: Gradients) {
         let new = params::gradients(model, gradients).into_iter().map(|(_, data)| values(data));
         if self.count == 0 {
             self.sums = new.collect();

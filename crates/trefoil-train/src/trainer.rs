@@ -191,7 +191,7 @@ impl Trainer<'_> {
                 }
             }
             total += weight * finite(losses.total.clone(), "the loss", &part)?;
-            gradients.add(&session.model, &losses.total.backward());
+            gradients.add(&session.model, losses.total.backward());
         }
         let norm = session.optimizer.update(&gradients, self.config, at).map_err(
             |BadGradient { parameter }| {

@@ -21,7 +21,7 @@ fn gradients(model: &Affine, weight: [[f32; 2]; 2], bias: [f32; 2]) -> GradientS
     let of_weight = model.weight.val() * Tensor::<2>::from_floats(weight, &device);
     let of_bias = model.bias.val() * Tensor::<1>::from_floats(bias, &device);
     let mut sum = GradientSum::default();
-    sum.add(model, &(of_weight.sum() + of_bias.sum()).backward());
+    sum.add(model, (of_weight.sum() + of_bias.sum()).backward());
     sum
 }
 
@@ -72,7 +72,7 @@ fn accumulated_parts_equal_the_whole_batch() {
         let mut optimizer = Optimizer::new(&model, |_| true);
         let mut sum = GradientSum::default();
         for part in batch.split(parts) {
-            sum.add(&model, &task.loss(&model, &part).unwrap().total.backward());
+            sum.add(&model, task.loss(&model, &part).unwrap().total.backward());
         }
         let config = TrainConfig { warmup: 0, batch_size: 8, ..TrainConfig::default() };
         let norm = optimizer.update(&sum, &config, Position::default()).unwrap();

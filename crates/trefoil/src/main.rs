@@ -54,7 +54,9 @@ impl From<Answer> for ExitCode {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log(&cli.talk);
-    match cli.command.run(Talk::new(&cli.talk)) {
+    // On a thread of the pool: whoever waits for a kernel then takes part in it.
+    let talk = Talk::new(&cli.talk);
+    match rayon::scope(|_| cli.command.run(talk)) {
         Ok(answer) => answer.into(),
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

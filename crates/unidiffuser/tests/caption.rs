@@ -112,8 +112,8 @@ fn padding_changes_neither_loss_nor_gradient() {
         }
         let separate = sum / positions as f64;
         assert_close(both.clone(), separate.clone(), 1e-5);
-        let both = params::gradients(&decoder, &both.backward());
-        let separate = params::gradients(&decoder, &separate.backward());
+        let both = params::gradients(&decoder, both.backward());
+        let separate = params::gradients(&decoder, separate.backward());
         for ((name, a), (_, b)) in both.iter().zip(&separate) {
             let largest = a.iter::<f32>().map(f32::abs).fold(0.0, f32::max);
             let off = a.iter::<f32>().zip(b.iter::<f32>()).map(|(a, b)| (a - b).abs());
@@ -133,7 +133,7 @@ fn gradients_equal_finite_differences() {
     let hidden = Tensor::<3>::from_data(TensorData::new(values, [2, 5, 16]), &device);
     let loss =
         |model: &CaptionDecoder| model.loss(hidden.clone(), &batch, DummyPrefix::Zeros).unwrap();
-    let gradients = params::gradients(&model, &loss(&model).backward());
+    let gradients = params::gradients(&model, loss(&model).backward());
     for (name, index) in [
         ("encode_prefix.weight", 11),
         ("decode_prefix.bias", 3),

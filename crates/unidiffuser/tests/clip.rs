@@ -116,7 +116,7 @@ fn the_projection_is_trained_through_the_end_token() {
     let tokens = Tensor::<2, Int>::from_data([[1, 5, 31, 31], [1, 2, 3, 31]], &device);
     let pooled = text.pooled(text.forward(tokens.clone()), tokens);
     assert_eq!(pooled.dims(), [2, 12]);
-    let gradients = params::gradients(&text, &pooled.powi_scalar(2).sum().backward());
+    let gradients = params::gradients(&text, pooled.powi_scalar(2).sum().backward());
     let size = |name: &str| -> f32 {
         let (_, data) = gradients.iter().find(|(n, _)| n == name).unwrap();
         data.iter::<f32>().map(f32::abs).sum()

@@ -73,7 +73,7 @@ fn both_weightings_and_their_gradients_equal_pytorch() {
         let found = f64::from(total.clone().into_scalar::<f32>());
         assert!((found - expected).abs() < 1e-5 * expected, "{name}: {found} {expected}");
         let mut compared = 0;
-        for (name, gradient) in params::gradients(&network, &total.backward()) {
+        for (name, gradient) in params::gradients(&network, total.backward()) {
             let expected = match weighting {
                 Weighting::Elements => grads.get(&name).unwrap(),
                 Weighting::Parts => match file.get(&format!("grad_parts.{name}")) {
@@ -111,7 +111,7 @@ fn three_updates_and_the_moving_average_equal_pytorch() {
         let found = f64::from(total.clone().into_scalar::<f32>());
         assert!((found - expected).abs() < 1e-5 * expected, "step {step}: {found} {expected}");
         let mut gradients = GradientSum::default();
-        gradients.add(&network, &total.backward());
+        gradients.add(&network, total.backward());
         let samples = (step * BATCH) as u64;
         let position = Position { step: step as u64, samples, epoch: 0 };
         optimizer.update(&gradients, &config, position).unwrap();

@@ -44,7 +44,12 @@ pub struct Case {
 /// `TREFOIL_BENCH_CASES` names a folder that gets `BENCH.json`, the list of them. With
 /// `TREFOIL_BENCH_MEMORY`, the one case of that name runs twice, unmeasured, and the peak of the
 /// process's resident memory is printed in bytes.
-pub fn run(bench: &str, cases: Vec<Case>) {
+pub fn run(bench: &str, cases: impl FnOnce() -> Vec<Case> + Send) {
+    // On a thread of the pool, as in the binary.
+    rayon::scope(|_| run_here(bench, cases()));
+}
+
+fn run_here(bench: &str, cases: Vec<Case>) {
     if let Some(wanted) = std::env::var_os("TREFOIL_BENCH_MEMORY") {
         if let Some(case) = cases.iter().find(|case| wanted == *case.id) {
             let (mut step, _) = (case.prepare)();

@@ -32,9 +32,8 @@ impl<M: Module> Training<M> {
     /// Loss, gradients, clipping, AdamW, moving average.
     pub fn step(&mut self, loss: impl FnOnce(&M) -> Tensor<1>) {
         let model = self.model.take().expect("each step puts the network back");
-        let gradients = loss(&model).backward();
         let mut sum = GradientSum::default();
-        sum.add(&model, &gradients);
+        sum.add(&model, loss(&model).backward());
         let norm = self.optimizer.update(&sum, &self.config, self.position);
         black_box(norm.expect("gradients are finite"));
         self.position.step += 1;
