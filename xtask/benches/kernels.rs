@@ -152,11 +152,16 @@ fn machine() -> Vec<Case> {
             "machine/multiply-add",
             "in registers".into(),
             arithmetic,
-            Box::new(|| (Box::new(|| drop(black_box(multiply_adds(COUNT)))), 0)),
+            Box::new(|| {
+                let step = || {
+                    black_box(multiply_adds(COUNT));
+                };
+                (Box::new(step), 0)
+            }),
         ),
         alone(
             "machine/copy",
-            format!("{} MiB", 4 * MOVED >> 20),
+            format!("{} MiB", (4 * MOVED) >> 20),
             Work::traffic(2 * MOVED),
             Box::new(|| {
                 let (from, mut to) = (vec![1.0_f32; MOVED], vec![0.0_f32; MOVED]);

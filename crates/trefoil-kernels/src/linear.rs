@@ -1,5 +1,8 @@
 //! Linear layers with their bias and activation in the same pass.
 
+// The macro of the backend extension reads tuples, not names of them.
+#![allow(clippy::type_complexity)]
+
 mod autodiff;
 mod flex;
 

@@ -73,7 +73,7 @@ pub fn encoder(config: &AutoencoderConfig, batch: usize, side: usize) -> Work {
 pub fn decoder(config: &AutoencoderConfig, batch: usize, side: usize) -> Work {
     let widths = &config.block_out_channels;
     let mut width = *widths.last().expect("at least one level");
-    let mut total = Convolutions { products: 0, pixels: side * side >> (2 * (widths.len() - 1)) };
+    let mut total = Convolutions { products: 0, pixels: (side * side) >> (2 * (widths.len() - 1)) };
     total.three(config.latent_channels, width);
     total.middle(width);
     for (level, &out) in widths.iter().rev().enumerate() {

@@ -1,5 +1,8 @@
 //! Group normalisation whose result each image scales and shifts in its own way.
 
+// The macro of the backend extension reads tuples, not names of them.
+#![allow(clippy::type_complexity)]
+
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};

@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
 use safetensors::SafeTensors;
 
 use crate::support::{assert_close, values};
+
+/// Name of an input, and how to get its gradient.
+pub(crate) type Input<'a> = (&'a str, &'a dyn Fn(&Gradients) -> Vec<f32>);
 
 /// A case of the fixture.
 pub(crate) struct Case {
@@ -45,7 +48,7 @@ impl Case {
     pub(crate) fn check<const D: usize>(
         &self,
         output: Tensor<D>,
-        inputs: &[(&str, &dyn Fn(&burn::tensor::Gradients) -> Vec<f32>)],
+        inputs: &[Input],
         tolerance: f32,
     ) {
         let grad = Tensor::from_data(self.real("grad"), &output.device());
@@ -62,8 +65,6 @@ impl Case {
 }
 
 /// How [`Case::check`] gets the gradient of a tensor.
-pub(crate) fn gradient<const D: usize>(
-    tensor: &Tensor<D>,
-) -> impl Fn(&burn::tensor::Gradients) -> Vec<f32> + '_ {
+pub(crate) fn gradient<const D: usize>(tensor: &Tensor<D>) -> impl Fn(&Gradients) -> Vec<f32> + '_ {
     |gradients| values(tensor.grad(gradients).expect("a gradient"))
 }

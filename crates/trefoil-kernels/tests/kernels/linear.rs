@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use rayon::ThreadPoolBuilder;
 use trefoil_kernels::{Activation, activate, linear};
 
-use crate::fixture::{Case, gradient};
+use crate::fixture::{Case, Input, gradient};
 use crate::support::{assert_close, compare, normal, value_and_gradients, values};
 
 const ACTIVATIONS: [Option<Activation>; 5] = [
@@ -36,8 +36,7 @@ fn linear_matches_pytorch() {
         let case = Case::open(&format!("linear.{name}"));
         let (x, w, b) = (case.tracked::<3>("x"), case.tracked::<2>("w"), case.tracked::<1>("b"));
         let y = linear(x.clone(), w.clone(), Some(b.clone()), activation);
-        let inputs: [(&str, &dyn Fn(&_) -> _); 3] =
-            [("x", &gradient(&x)), ("w", &gradient(&w)), ("b", &gradient(&b))];
+        let inputs: [Input; 3] = [("x", &gradient(&x)), ("w", &gradient(&w)), ("b", &gradient(&b))];
         case.check(y, &inputs, 1e-6);
     }
 }

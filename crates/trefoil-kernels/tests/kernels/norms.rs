@@ -6,7 +6,7 @@ use trefoil_kernels::{
     group_norm_silu, layer_norm,
 };
 
-use crate::fixture::{Case, gradient};
+use crate::fixture::{Case, Input, gradient};
 use crate::support::{assert_close, compare, normal, values};
 
 const EPSILON: f64 = 1e-5;
@@ -142,7 +142,7 @@ fn scale_and_shift_match_pytorch() {
         [scale.clone(), shift.clone()],
         options,
     );
-    let inputs: [(&str, &dyn Fn(&_) -> _); 5] = [
+    let inputs: [Input; 5] = [
         ("x", &gradient(&x)),
         ("weight", &gradient(&weight)),
         ("bias", &gradient(&bias)),

@@ -6,7 +6,7 @@ use trefoil_kernels::{
     group_norm, layer_norm, packed_attention, softmax,
 };
 
-use crate::fixture::{Case, gradient};
+use crate::fixture::{Case, Input, gradient};
 
 const EPSILON: f64 = 1e-5;
 const TOLERANCE: f32 = 2e-6;
@@ -24,7 +24,7 @@ fn layer_norms_match() {
     let x: Tensor<3> = case.tracked("x");
     let [weight, bias]: [Tensor<1>; 2] = ["weight", "bias"].map(|key| case.tracked(key));
     let y = layer_norm(x.clone(), weight.clone(), bias.clone(), EPSILON);
-    let inputs: [(&str, &dyn Fn(&_) -> _); 3] =
+    let inputs: [Input; 3] =
         [("x", &gradient(&x)), ("weight", &gradient(&weight)), ("bias", &gradient(&bias))];
     case.check(y, &inputs, TOLERANCE);
 
@@ -32,7 +32,7 @@ fn layer_norms_match() {
     let [x, residual]: [Tensor<3>; 2] = ["x", "residual"].map(|key| case.tracked(key));
     let [weight, bias]: [Tensor<1>; 2] = ["weight", "bias"].map(|key| case.tracked(key));
     let y = add_layer_norm(x.clone(), residual.clone(), weight.clone(), bias.clone(), EPSILON);
-    let inputs: [(&str, &dyn Fn(&_) -> _); 4] = [
+    let inputs: [Input; 4] = [
         ("x", &gradient(&x)),
         ("residual", &gradient(&residual)),
         ("weight", &gradient(&weight)),
@@ -51,7 +51,7 @@ fn group_norms_match() {
         let [weight, bias]: [Tensor<1>; 2] = ["weight", "bias"].map(|key| case.tracked(key));
         let options = GroupNormOptions { groups: 4, epsilon: EPSILON, activation };
         let y = group_norm(x.clone(), weight.clone(), bias.clone(), options);
-        let inputs: [(&str, &dyn Fn(&_) -> _); 3] =
+        let inputs: [Input; 3] =
             [("x", &gradient(&x)), ("weight", &gradient(&weight)), ("bias", &gradient(&bias))];
         case.check(y, &inputs, TOLERANCE);
     }
@@ -65,8 +65,7 @@ fn attention_matches() {
         let case = Case::open(name);
         let [q, k, v]: [Tensor<4>; 3] = ["q", "k", "v"].map(|key| case.tracked(key));
         let y = attention(q.clone(), k.clone(), v.clone(), mask);
-        let inputs: [(&str, &dyn Fn(&_) -> _); 3] =
-            [("q", &gradient(&q)), ("k", &gradient(&k)), ("v", &gradient(&v))];
+        let inputs: [Input; 3] = [("q", &gradient(&q)), ("k", &gradient(&k)), ("v", &gradient(&v))];
         case.check(y, &inputs, TOLERANCE);
     }
     let case = Case::open("packed_attention");
