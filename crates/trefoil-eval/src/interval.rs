@@ -67,9 +67,10 @@ pub fn wilson_interval(successes: usize, trials: usize) -> Result<Interval> {
     let centre = p + z2 / (2.0 * n);
     let half = Z * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
     let scale = 1.0 + z2 / n;
+    // At p = 0 and p = 1 one end is p itself, which rounding must not move to the other side.
     Ok(Interval {
-        low: ((centre - half) / scale).max(0.0),
-        high: ((centre + half) / scale).min(1.0),
+        low: ((centre - half) / scale).clamp(0.0, p),
+        high: ((centre + half) / scale).clamp(p, 1.0),
     })
 }
 
@@ -101,6 +102,7 @@ mod tests {
     #[test]
     fn wilson_has_closed_forms_at_the_ends_and_the_middle() {
         let z2 = 1.96_f64 * 1.96;
+        assert_eq!(wilson_interval(0, 432).unwrap().low, 0.0); // rounding alone gives 1e-19
         assert_interval(wilson_interval(0, 10).unwrap(), 0.0, z2 / (10.0 + z2));
         assert_interval(wilson_interval(10, 10).unwrap(), 10.0 / (10.0 + z2), 1.0);
         // p = 1/2: the interval is 1/2 +- z / (2 sqrt(n + z^2)).

@@ -5,19 +5,29 @@ use burn_flex::{FlexTensor, Layout};
 use rayon::prelude::*;
 
 use crate::attention::{AttentionMask, PackedAttention};
+use crate::attention_rows::{Block, Exponentials, RowDots, Running, Scale, Slopes, visible};
 use crate::buffer::tensor_of;
 use crate::extension::Gradients3;
 use crate::matrix::{Matrix, MatrixMut, SharedHeads};
-use crate::simd::{Isa, Kernel, dispatch, exp, sum_of_pairs};
-use crate::softmax::exponentiate;
+use crate::simd::dispatch;
 
 /// Scores of one block of queries: 256 KiB, a part of the second-level cache.
 const BLOCK_SCORES: usize = 64 * 1024;
 
-/// Queries of one block; depends on the shape alone.
-fn block_of(queries: usize, keys: usize) -> usize {
-    let block = BLOCK_SCORES / keys.max(1) / 8 * 8;
-    block.max(16).min(queries)
+/// Keys of one block, at most: with so many queries to each, packing them for the product costs little.
+const BLOCK_KEYS: usize = 512;
+
+/// Queries and keys of one block; they depend on the shape alone.
+fn blocks_of(queries: usize, keys: usize) -> [usize; 2] {
+    let parts = keys.div_ceil(BLOCK_KEYS).max(1);
+    let part = keys.div_ceil(parts).next_multiple_of(16).min(keys);
+    let block = BLOCK_SCORES / part.max(1) / 8 * 8;
+    [block.max(16).min(queries), part]
+}
+
+/// The blocks of keys, as first one and number.
+fn parts_of(keys: usize, part: usize) -> impl Iterator<Item = [usize; 2]> {
+    (0..keys).step_by(part.max(1)).map(move |start| [start, part.min(keys - start)])
 }
 
 /// The matrices of all heads of a `[b, h, l, d]` tensor.
@@ -73,25 +83,52 @@ pub(crate) fn forward(
     let mut output = vec![0.0; shape.iter().product()];
     let mut log_sums = vec![0.0; query.count() * queries];
     let shared = SharedHeads::new(&mut output, shape, heads * value_width);
-    let (block, scale) = (block_of(queries, keys), scale_of(width));
+    let ([block, part], scale) = (blocks_of(queries, keys), scale_of(width));
 
     log_sums.par_chunks_mut(queries.max(1)).enumerate().for_each(|(head, log_sums)| {
-        let buffer = || vec![0.0; block * keys];
+        let buffers = || (vec![0.0; block * part], vec![0.0; block], vec![0.0; block]);
         log_sums.par_chunks_mut(block).enumerate().for_each_init(
-            buffer,
-            |scores, (i, log_sums)| {
+            buffers,
+            |(scores, sums, factors), (i, log_sums)| {
                 let (query, key, value) =
                     (query.matrix(head), key.matrix(head), value.matrix(head));
                 let (first, count) = (i * block, log_sums.len());
                 let keys = visible(mask, keys, first + count);
-                let mut product = MatrixMut::row_major(scores, [count, keys]);
-                product.set(query.rows(first, count), key.rows(0, keys).transpose(), scale);
-                let scores = &mut scores[..count * keys];
-                dispatch(Probabilities { scores, log_sums, keys, first, mask });
-                let probabilities = Matrix::new(scores, [count, keys], [keys, 1]);
+                let query = query.rows(first, count);
                 // SAFETY: `output` is still there, and no other task has this block of this head.
                 let mut output = unsafe { shared.rows(head, first, count) };
-                output.set(probabilities, value.rows(0, keys), 1.0);
+                let (sums, factors) = (&mut sums[..count], &mut factors[..count]);
+                log_sums.fill(f32::NEG_INFINITY);
+                sums.fill(0.0);
+                // Of all keys at once, the probabilities themselves are multiplied with the values;
+                // otherwise the sum is known only at the end.
+                let at_once = keys <= part;
+                for [start, part] in parts_of(keys, part) {
+                    let (key, value) = (key.rows(start, part), value.rows(start, part));
+                    let scores = &mut scores[..count * part];
+                    let mut product = MatrixMut::row_major(scores, [count, part]);
+                    product.set(query, key.transpose(), scale);
+                    let block = Block { keys: part, first, start, mask };
+                    let running = Running { maxima: log_sums, sums, factors };
+                    dispatch(Exponentials { scores, running, block });
+                    if at_once {
+                        let rows = &mut MatrixMut::row_major(scores, [count, part]);
+                        dispatch(Scale { rows, factors: reciprocals(sums, factors) });
+                    }
+                    let exponentials = Matrix::new(scores, [count, part], [part, 1]);
+                    if start == 0 {
+                        output.set(exponentials, value, 1.0);
+                    } else {
+                        dispatch(Scale { rows: &mut output, factors });
+                        output.add(exponentials, value, 1.0);
+                    }
+                }
+                for (log_sum, &sum) in log_sums.iter_mut().zip(&*sums) {
+                    *log_sum += sum.ln();
+                }
+                if !at_once {
+                    dispatch(Scale { rows: &mut output, factors: reciprocals(sums, factors) });
+                }
             },
         );
     });
@@ -142,8 +179,8 @@ fn backward_into(targets: &[SharedHeads; 3], saved: Saved, grad: FlexTensor, mas
     let log_sums: &[f32] = saved.log_sums.storage();
     let [_, _, queries, width] = query.shape;
     let keys = key.shape[2];
-    let (block, scale) = (block_of(queries, keys), scale_of(width));
-    let buffers = || (vec![0.0; block * keys], vec![0.0; block * keys], vec![0.0; block]);
+    let ([block, part], scale) = (blocks_of(queries, keys), scale_of(width));
+    let buffers = || (vec![0.0; block * part], vec![0.0; block * part], vec![0.0; block]);
 
     (0..query.count()).into_par_iter().for_each_init(buffers, |(scores, slopes, dots), head| {
         let (query, key, value) = (query.matrix(head), key.matrix(head), value.matrix(head));
@@ -151,28 +188,32 @@ fn backward_into(targets: &[SharedHeads; 3], saved: Saved, grad: FlexTensor, mas
         for first in (0..queries).step_by(block) {
             let count = block.min(queries - first);
             let keys = visible(mask, keys, first + count);
-            let (key, value) = (key.rows(0, keys), value.rows(0, keys));
             let query = query.rows(first, count);
             let (output, grad) = (output.rows(first, count), grad.rows(first, count));
-            MatrixMut::row_major(scores, [count, keys]).set(query, key.transpose(), scale);
-            MatrixMut::row_major(slopes, [count, keys]).set(grad, value.transpose(), 1.0);
-            let log_sums = &log_sums[head * queries + first..][..count];
-            let (scores, slopes) = (&mut scores[..count * keys], &mut slopes[..count * keys]);
-            dispatch(RowDots { lhs: output, rhs: grad, dots: &mut dots[..count] });
-            dispatch(Slopes { scores, slopes, log_sums, dots, keys, first, mask });
-            let probabilities = Matrix::new(scores, [count, keys], [keys, 1]);
-            let slopes = Matrix::new(slopes, [count, keys], [keys, 1]);
-            // SAFETY: the buffers are still there, and no other task has this head.
-            let [mut to_query, mut to_key, mut to_value] = unsafe {
-                [
-                    targets[0].rows(head, first, count),
-                    targets[1].rows(head, 0, keys),
-                    targets[2].rows(head, 0, keys),
-                ]
-            };
-            to_query.set(slopes, key, scale);
-            to_key.add(slopes.transpose(), query, scale);
-            to_value.add(probabilities.transpose(), grad, 1.0);
+            let (dots, log_sums) =
+                (&mut dots[..count], &log_sums[head * queries + first..][..count]);
+            dispatch(RowDots { lhs: output, rhs: grad, dots: &mut *dots });
+            for [start, part] in parts_of(keys, part) {
+                let (key, value) = (key.rows(start, part), value.rows(start, part));
+                let (scores, slopes) = (&mut scores[..count * part], &mut slopes[..count * part]);
+                MatrixMut::row_major(scores, [count, part]).set(query, key.transpose(), scale);
+                MatrixMut::row_major(slopes, [count, part]).set(grad, value.transpose(), 1.0);
+                let block = Block { keys: part, first, start, mask };
+                dispatch(Slopes { scores, slopes, log_sums, dots, block });
+                let probabilities = Matrix::new(scores, [count, part], [part, 1]);
+                let slopes = Matrix::new(slopes, [count, part], [part, 1]);
+                // SAFETY: the buffers are still there, and no other task has this head.
+                let [mut to_query, mut to_key, mut to_value] = unsafe {
+                    [
+                        targets[0].rows(head, first, count),
+                        targets[1].rows(head, start, part),
+                        targets[2].rows(head, start, part),
+                    ]
+                };
+                to_query.add(slopes, key, scale);
+                to_key.add(slopes.transpose(), query, scale);
+                to_value.add(probabilities.transpose(), grad, 1.0);
+            }
         }
     });
 }
@@ -239,103 +280,14 @@ fn with_heads_outside(tensor: FlexTensor) -> FlexTensor {
     tensor.transpose(1, 2)
 }
 
+/// One over each sum.
+fn reciprocals<'a>(sums: &[f32], target: &'a mut [f32]) -> &'a [f32] {
+    for (reciprocal, &sum) in target.iter_mut().zip(sums) {
+        *reciprocal = 1.0 / sum;
+    }
+    target
+}
+
 fn scale_of(width: usize) -> f32 {
     (1.0 / (width as f64).sqrt()) as f32
-}
-
-/// Number of keys that any of the queries before `end` sees.
-fn visible(mask: AttentionMask, keys: usize, end: usize) -> usize {
-    match mask {
-        AttentionMask::Full => keys,
-        AttentionMask::Causal => keys.min(end),
-    }
-}
-
-/// Number of keys that the query at `position` sees.
-fn visible_to(mask: AttentionMask, keys: usize, position: usize) -> usize {
-    visible(mask, keys, position + 1)
-}
-
-/// Turns scores into probabilities.
-struct Probabilities<'a> {
-    scores: &'a mut [f32],
-    log_sums: &'a mut [f32],
-    keys: usize,
-    /// Position of the first query.
-    first: usize,
-    mask: AttentionMask,
-}
-
-impl Kernel for Probabilities<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<I: Isa>(self) {
-        let rows = self.scores.chunks_exact_mut(self.keys).zip(self.log_sums);
-        for (i, (row, log_sum)) in rows.enumerate() {
-            let (row, hidden) = row.split_at_mut(visible_to(self.mask, self.keys, self.first + i));
-            hidden.fill(0.0);
-            let (largest, sum) = exponentiate::<I>(row);
-            *log_sum = largest + sum.ln();
-            let scale = 1.0 / sum;
-            for x in row {
-                *x *= scale;
-            }
-        }
-    }
-}
-
-/// `p = exp(s - log_sum)` in place of the scores and `p (dp - dot)` in place of the gradients `dp`
-/// of the probabilities, where `dot` is the product of a row's output and its gradient.
-struct Slopes<'a> {
-    scores: &'a mut [f32],
-    slopes: &'a mut [f32],
-    log_sums: &'a [f32],
-    dots: &'a [f32],
-    keys: usize,
-    /// Position of the first query.
-    first: usize,
-    mask: AttentionMask,
-}
-
-impl Kernel for Slopes<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<I: Isa>(self) {
-        let rows = self.scores.chunks_exact_mut(self.keys);
-        let rows = rows.zip(self.slopes.chunks_exact_mut(self.keys));
-        let statistics = self.log_sums.iter().zip(self.dots);
-        for (i, ((scores, slopes), (&log_sum, &dot))) in rows.zip(statistics).enumerate() {
-            let seen = visible_to(self.mask, self.keys, self.first + i);
-            let (scores, hidden) = scores.split_at_mut(seen);
-            hidden.fill(0.0);
-            let (slopes, hidden) = slopes.split_at_mut(seen);
-            hidden.fill(0.0);
-            for score in scores.iter_mut() {
-                *score = exp::<I>(*score - log_sum);
-            }
-            for (slope, &probability) in slopes.iter_mut().zip(&*scores) {
-                *slope = probability * (*slope - dot);
-            }
-        }
-    }
-}
-
-/// Products of corresponding rows.
-struct RowDots<'a> {
-    lhs: Matrix<'a>,
-    rhs: Matrix<'a>,
-    dots: &'a mut [f32],
-}
-
-impl Kernel for RowDots<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<I: Isa>(self) {
-        for (i, dot) in self.dots.iter_mut().enumerate() {
-            *dot = sum_of_pairs(self.lhs.row(i), self.rhs.row(i), |a, b| a * b);
-        }
-    }
 }

@@ -35,6 +35,7 @@
 mod activation;
 mod attention;
 mod attention_flex;
+mod attention_rows;
 mod autodiff;
 mod buffer;
 mod convolution;

@@ -70,6 +70,15 @@ impl<'a> MatrixMut<'a> {
         Self { data: data.as_mut_ptr(), shape, strides: [shape[1], 1], lifetime: PhantomData }
     }
 
+    /// A row of a matrix whose rows are contiguous.
+    pub(crate) fn row(&mut self, index: usize) -> &mut [f32] {
+        assert!(index < self.shape[0] && self.strides[1] == 1, "a contiguous row of the matrix");
+        // SAFETY: the row lies in the slice that the view was made from, which is borrowed mutably.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.data.add(index * self.strides[0]), self.shape[1])
+        }
+    }
+
     /// `self = scale * lhs * rhs`.
     pub(crate) fn set(&mut self, lhs: Matrix, rhs: Matrix, scale: f32) {
         self.product(lhs, rhs, scale, false);

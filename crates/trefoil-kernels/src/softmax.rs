@@ -21,7 +21,7 @@ pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 
 /// Replaces a row by `exp(x - max x)`; returns the largest value and the sum of the exponentials.
 #[inline(always)]
-pub(crate) fn exponentiate<I: Isa>(row: &mut [f32]) -> (f32, f32) {
+fn exponentiate<I: Isa>(row: &mut [f32]) -> (f32, f32) {
     let largest = maximum(row);
     for x in row.iter_mut() {
         *x = exp::<I>(*x - largest);

@@ -6,7 +6,7 @@
 //! | text to image, by pixels | the nearest real picture among many is the one of the caption |
 //! | text to image, as a whole | Frechet distance between drawn and real pictures in the space of the CLIP embeddings |
 //! | image to text | exact match and token F1 against the captions of the picture |
-//! | autoencoder | PSNR of reconstructions |
+//! | autoencoder | PSNR of reconstructions, and how many of them CLIP still knows, which is what no drawing can pass |
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -203,6 +203,9 @@ fn measure(
     let truth =
         Truth::new(pool.prompts.len(), &(0..n).collect::<Vec<_>>())?.with_groups(&pool.groups)?;
 
+    let images = Picture::to_tensor(&pool.pictures[..n], model.device())?;
+    let decoded =
+        Picture::from_tensor(model.autoencoder.decode(model.autoencoder.encode(images).mean))?;
     let real = embed_pictures(model, &pool.pictures[..n])?;
     let made = embed_pictures(model, drawn)?;
     let dim = model.config.uvit.clip_img_dim;
@@ -212,6 +215,10 @@ fn measure(
         let texts = Features::new("captions", &texts, dim)?;
         let ceiling = RetrievalReport::cosine(&truth, real_features, texts)?;
         report.add(split, &Named("real picture to caption by CLIP (ceiling)", &ceiling))?;
+        let restored = embed_pictures(model, &decoded)?;
+        let restored = Features::new("reconstructions", &restored, dim)?;
+        let restored = RetrievalReport::cosine(&truth, restored, texts)?;
+        report.add(split, &Named("reconstructed picture to caption by CLIP", &restored))?;
         let found = RetrievalReport::cosine(&truth, drawn_features, texts)?;
         report.add(split, &Named("drawn picture to caption by CLIP", &found))?;
     }
@@ -230,9 +237,6 @@ fn measure(
     report.add(split, &Named("drawn pictures", &frechet))?;
     report.add(split, &Named("captions", &captions(written, &pool.references[..n])?))?;
 
-    let images = Picture::to_tensor(&pool.pictures[..n], model.device())?;
-    let decoded =
-        Picture::from_tensor(model.autoencoder.decode(model.autoencoder.encode(images).mean))?;
     let (decoded, originals) = (pixels(&decoded), pixels(&pool.pictures[..n]));
     let decoded = Features::new("reconstructions", &decoded, 3 * side * side)?;
     let originals = Features::new("pictures", &originals, 3 * side * side)?;
