@@ -1,0 +1,12 @@
+//! UDITSR (<https://arxiv.org/abs/2407.00912>): one model for search and recommendation.
+//!
+//! A user's inherent intent plus a demand intent, which is a query or is generated for the user,
+//! translates to an item.
+
+mod csr;
+mod dataset;
+mod error;
+
+pub use csr::Csr;
+pub use dataset::{Dataset, Interactions, Ranking, Split};
+pub use error::{Error, Result};
