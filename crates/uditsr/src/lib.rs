@@ -6,7 +6,14 @@
 mod csr;
 mod dataset;
 mod error;
+mod files;
+mod matrix;
+pub mod model;
+mod random;
+mod real;
+pub mod train;
 
 pub use csr::Csr;
 pub use dataset::{Dataset, Interactions, Ranking, Split};
 pub use error::{Error, Result};
+pub use real::Real;
