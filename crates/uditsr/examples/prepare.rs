@@ -15,7 +15,17 @@ use uditsr::data::Prepare;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-fn main() -> Result<()> {
+fn main() -> std::process::ExitCode {
+    match run() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let mut args = std::env::args().skip(1).peekable();
     if args.peek().is_some_and(|arg| arg == "generate") {
         let args: Vec<String> = args.skip(1).collect();

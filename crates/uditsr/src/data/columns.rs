@@ -31,10 +31,16 @@ impl View for Column<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
+        let mut bytes = Vec::with_capacity(self.data_len());
         match &self.numbers {
-            Numbers::U32(numbers) => numbers.iter().flat_map(|n| n.to_le_bytes()).collect(),
-            Numbers::I64(numbers) => numbers.iter().flat_map(|n| n.to_le_bytes()).collect(),
+            Numbers::U32(numbers) => {
+                numbers.iter().for_each(|n| bytes.extend_from_slice(&n.to_le_bytes()));
+            }
+            Numbers::I64(numbers) => {
+                numbers.iter().for_each(|n| bytes.extend_from_slice(&n.to_le_bytes()));
+            }
         }
+        bytes.into()
     }
 
     fn data_len(&self) -> usize {

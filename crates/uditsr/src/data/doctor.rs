@@ -3,6 +3,9 @@
 use super::raw::Oddities;
 use super::report::{Finding, Level, LogCounts, RowCounts, SplitCounts};
 
+/// No log of a shop on the net is older.
+const EARLIEST_LOG: &str = "1990-01-01";
+
 /// Everything that conclusions are drawn from.
 pub(super) struct Evidence<'a> {
     pub(super) rows: &'a RowCounts,
@@ -182,6 +185,11 @@ fn evaluation(e: &Evidence<'_>, out: &mut Vec<Finding>) {
 
 fn leaks(e: &Evidence<'_>, out: &mut Vec<Finding>) {
     let split = e.split;
+    if e.log.last_day.as_deref().is_some_and(|day| day < EARLIEST_LOG) {
+        let fact = format!("the latest event is of {}", e.log.last_day.as_deref().unwrap_or("?"));
+        let advice = "times are counted from something else: the order of one user's events means something, dates do not";
+        out.push(finding(Level::Note, fact, advice));
+    }
     let held_out = split.valid.total() + split.test.total();
     if split.repeats > 0 {
         let share = percent(split.repeats, held_out);
@@ -220,7 +228,7 @@ fn quality(e: &Evidence<'_>, out: &mut Vec<Finding>) {
         (
             Level::Warning,
             log.outlying_times,
-            "events are more than ten years from the median",
+            "events are more than twenty years from the median",
             "is the unit of time right?",
         ),
         (
@@ -228,6 +236,12 @@ fn quality(e: &Evidence<'_>, out: &mut Vec<Finding>) {
             odd.out_of_order,
             "rows are earlier than the row before",
             "the order of rows is not used",
+        ),
+        (
+            Level::Note,
+            odd.repeated_items,
+            "rows of the catalogue repeat an item",
+            "the one with the most text was kept",
         ),
         (Level::Note, odd.padded_ids, "ids had spaces around them", "they were cut off"),
         (

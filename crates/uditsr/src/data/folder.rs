@@ -14,7 +14,7 @@ use super::interner::Interner;
 use super::options::PrepareOptions;
 use super::raw::CatalogueItem;
 use super::report::{Input, Report};
-use super::source::hex;
+use super::source::{LogFile, hex};
 use super::vocabulary::Vocabulary;
 use crate::{Csr, Dataset, Error, Ranking, Result};
 
@@ -108,8 +108,19 @@ struct Manifest {
     inputs: Vec<Input>,
     /// SHA-256 of each file.
     files: BTreeMap<String, String>,
-    /// SHA-256 of the lines `NAME HASH` of these files: the name of this content.
+    /// SHA-256 of this text with nothing here: the name of all that is in the folder.
     content: String,
+}
+
+impl Manifest {
+    /// What `content` should be.
+    fn fingerprint(&mut self) -> Result<String> {
+        let content = std::mem::take(&mut self.content);
+        let text = serde_json::to_vec_pretty(&self)
+            .map_err(|e| Error::format(Path::new(MANIFEST), e.to_string()));
+        self.content = content;
+        Ok(hash(&text?))
+    }
 }
 
 impl Prepared {
@@ -155,7 +166,7 @@ impl Prepared {
         let mut builder = tempfile::Builder::new();
         let staged = builder.prefix(".trefoil-").suffix(".tmp").tempdir_in(parent).map_err(fail)?;
         self.write_files(staged.path())?;
-        set_default_permissions(staged.path()).map_err(fail)?;
+        set_permissions(staged.path(), 0o755).map_err(fail)?;
         if folder.exists() {
             // The old folder goes when the new one is in its place.
             let old = builder.tempdir_in(parent).map_err(fail)?;
@@ -196,20 +207,24 @@ impl Prepared {
         let mut hashes = BTreeMap::new();
         for name in files {
             let path = folder.join(name);
-            let file = File::open(&path).and_then(|file| file.sync_all());
-            file.map_err(|source| Error::Write { path: path.clone(), source })?;
-            hashes.insert(name.to_owned(), hash(&read(&path)?));
+            let settle = || {
+                set_permissions(&path, 0o644)?;
+                File::open(&path)?.sync_all()
+            };
+            settle().map_err(|source| Error::Write { path: path.clone(), source })?;
+            hashes.insert(name.to_owned(), LogFile::new(&path).fingerprint()?.1);
         }
-        let manifest = Manifest {
+        let mut manifest = Manifest {
             version: VERSION,
             users: data.users,
             items: data.items,
             words: data.words,
             options: self.options.clone(),
             inputs: self.report.inputs.clone(),
-            content: content(&hashes),
             files: hashes,
+            content: String::new(),
         };
+        manifest.content = manifest.fingerprint()?;
         write_json(&folder.join(MANIFEST), &manifest)
     }
 }
@@ -241,20 +256,15 @@ pub(super) fn check_target(folder: &Path) -> Result<()> {
 
 fn manifest(folder: &Path) -> Result<Manifest> {
     let path = folder.join(MANIFEST);
-    let manifest: Manifest = json(&path, &read(&path)?)?;
+    let mut manifest: Manifest = json(&path, &read(&path)?)?;
     if manifest.version != VERSION {
         let reason = format!("version {}, this program reads {VERSION}", manifest.version);
         return Err(Error::format(&path, reason));
     }
-    if content(&manifest.files) != manifest.content {
-        return Err(Error::format(&path, "the list of files was changed"));
+    if manifest.fingerprint()? != manifest.content {
+        return Err(Error::format(&path, "changed since it was written"));
     }
     Ok(manifest)
-}
-
-fn content(files: &BTreeMap<String, String>) -> String {
-    let lines: String = files.iter().map(|(name, hash)| format!("{name} {hash}\n")).collect();
-    hash(lines.as_bytes())
 }
 
 fn hash(bytes: &[u8]) -> String {
@@ -352,14 +362,14 @@ fn write(path: &Path, with: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) 
     out.into_inner().map_err(|e| fail(e.into_error()))?.sync_all().map_err(fail)
 }
 
-/// Temporary folders are private; what stays should be an ordinary folder.
+/// Temporary files and folders are private; what stays should be ordinary.
 #[cfg(unix)]
-fn set_default_permissions(folder: &Path) -> std::io::Result<()> {
+fn set_permissions(path: &Path, mode: u32) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
 }
 
 #[cfg(not(unix))]
-fn set_default_permissions(_: &Path) -> std::io::Result<()> {
+fn set_permissions(_: &Path, _: u32) -> std::io::Result<()> {
     Ok(())
 }

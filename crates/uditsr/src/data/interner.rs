@@ -2,6 +2,16 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
+use rayon::prelude::*;
+
+/// A string's number and 32 bits of its hash, which tell most strings apart without a look at them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Slot {
+    /// `number + 1`, or 0 where nothing is.
+    entry: u32,
+    hash: u32,
+}
+
 /// Distinct strings, numbered in the order in which they first came.
 ///
 /// All text is in one allocation, so a log of ten million ids does not become ten million small
@@ -11,8 +21,8 @@ pub(crate) struct Interner {
     text: String,
     /// End of each string in `text`.
     ends: Vec<usize>,
-    /// Open addressing: `number + 1`, or 0 where nothing is.
-    slots: Vec<u32>,
+    /// Open addressing.
+    slots: Vec<Slot>,
     hasher: RandomState,
 }
 
@@ -34,7 +44,7 @@ impl Interner {
         if self.slots.is_empty() {
             return None;
         }
-        self.probe(text).1
+        self.probe(text, self.hash(text)).1
     }
 
     /// The number of a string, a new one if it never came before.
@@ -42,12 +52,13 @@ impl Interner {
         if (self.ends.len() + 1) * 4 > self.slots.len() * 3 {
             self.grow();
         }
-        let (slot, found) = self.probe(text);
+        let hash = self.hash(text);
+        let (slot, found) = self.probe(text, hash);
         found.unwrap_or_else(|| {
             let number = self.ends.len() as u32;
             self.text.push_str(text);
             self.ends.push(self.text.len());
-            self.slots[slot] = number + 1;
+            self.slots[slot] = Slot { entry: number + 1, hash };
             number
         })
     }
@@ -61,7 +72,7 @@ impl Interner {
     /// numbers that are written without leading zeros in their numerical order.
     pub(crate) fn ranks(&self) -> Vec<u32> {
         let mut order: Vec<u32> = (0..self.len() as u32).collect();
-        order.sort_unstable_by(|&a, &b| {
+        order.par_sort_unstable_by(|&a, &b| {
             let (a, b) = (self.get(a), self.get(b));
             a.len().cmp(&b.len()).then_with(|| a.cmp(b))
         });
@@ -85,28 +96,36 @@ impl Interner {
         new
     }
 
+    fn hash(&self, text: &str) -> u32 {
+        self.hasher.hash_one(text) as u32
+    }
+
     /// The slot of a string and its number, if it has one.
-    fn probe(&self, text: &str) -> (usize, Option<u32>) {
+    fn probe(&self, text: &str, hash: u32) -> (usize, Option<u32>) {
         let mask = self.slots.len() - 1;
-        let mut slot = self.hasher.hash_one(text) as usize & mask;
+        let mut at = hash as usize & mask;
         loop {
-            match self.slots[slot] {
-                0 => return (slot, None),
-                entry if self.get(entry - 1) == text => return (slot, Some(entry - 1)),
-                _ => slot = (slot + 1) & mask,
+            match self.slots[at] {
+                Slot { entry: 0, .. } => return (at, None),
+                slot if slot.hash == hash && self.get(slot.entry - 1) == text => {
+                    return (at, Some(slot.entry - 1));
+                }
+                _ => at = (at + 1) & mask,
             }
         }
     }
 
     fn grow(&mut self) {
-        self.slots = vec![0; (self.slots.len() * 2).max(64)];
-        let mask = self.slots.len() - 1;
-        for number in 0..self.len() as u32 {
-            let mut slot = self.hasher.hash_one(self.get(number)) as usize & mask;
-            while self.slots[slot] != 0 {
-                slot = (slot + 1) & mask;
+        let larger = vec![Slot::default(); (self.slots.len() * 2).max(64)];
+        let mask = larger.len() - 1;
+        for slot in std::mem::replace(&mut self.slots, larger) {
+            if slot.entry > 0 {
+                let mut at = slot.hash as usize & mask;
+                while self.slots[at].entry > 0 {
+                    at = (at + 1) & mask;
+                }
+                self.slots[at] = slot;
             }
-            self.slots[slot] = number + 1;
         }
     }
 }

@@ -110,7 +110,7 @@ impl Prepare {
             all.iter()
                 .map(|file| {
                     let (bytes, sha256) = file.fingerprint()?;
-                    Ok(Input { name: file.name.clone(), bytes, sha256 })
+                    Ok(Input { name: file.base_name(), bytes, sha256 })
                 })
                 .collect()
         };
@@ -128,6 +128,7 @@ impl Prepare {
         let mut rows = RowCounts { read, bad: read - log.events.len(), ..RowCounts::default() };
         let is_given = options.split == SplitRule::Given;
         clean::number(&mut log);
+        clean::catalogue(&mut log);
         if !is_given {
             rows.duplicates = clean::deduplicate(&mut log.events);
         }

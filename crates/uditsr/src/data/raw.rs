@@ -100,7 +100,6 @@ pub(crate) struct RawLog {
     pub(crate) queries: Interner,
     pub(crate) kinds: Interner,
     pub(crate) catalogue: Vec<CatalogueItem>,
-    catalogue_ids: Interner,
     /// Rows whose negatives the file gives, ascending, and these items.
     pub(crate) given: (Vec<u32>, Csr),
     pub(crate) problems: Vec<Problem>,
@@ -114,6 +113,8 @@ pub struct Oddities {
     pub out_of_order: usize,
     /// Ids with spaces at their ends, which were cut off.
     pub padded_ids: usize,
+    /// Items that the catalogue has more than once; the one with the most text was kept.
+    pub repeated_items: usize,
     /// Recommendations, by their kind, with a query, which was ignored.
     pub queries_in_feed: usize,
 }
@@ -123,8 +124,16 @@ pub(crate) struct Sink {
     pub(crate) log: RawLog,
     max_bad_rows: usize,
     file: Arc<str>,
+    content: Content,
     clock: i64,
     rows: u32,
+}
+
+/// What the rows of a file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Content {
+    Events,
+    Items,
 }
 
 impl Sink {
@@ -138,29 +147,45 @@ impl Sink {
             queries,
             kinds: Interner::default(),
             catalogue: Vec::new(),
-            catalogue_ids: Interner::default(),
             given: (Vec::new(), Csr::default()),
             problems: Vec::new(),
             oddities: Oddities::default(),
         };
-        Self { log, max_bad_rows, file: "".into(), clock: i64::MIN, rows: 0 }
+        let content = Content::Events;
+        Self { log, max_bad_rows, file: "".into(), content, clock: i64::MIN, rows: 0 }
     }
 
-    /// Says which file the next rows are from.
-    pub(crate) fn begin(&mut self, file: &LogFile) {
-        self.file = file.path.file_name().unwrap_or_default().to_string_lossy().into();
+    /// Says that the next rows are events of this file.
+    pub(crate) fn events_of(&mut self, file: &LogFile) {
+        self.begin(file, Content::Events);
+    }
+
+    /// Says that the next rows are items, or something else that is no event, of this file.
+    pub(crate) fn items_of(&mut self, file: &LogFile) {
+        self.begin(file, Content::Items);
+    }
+
+    fn begin(&mut self, file: &LogFile, content: Content) {
+        self.file = file.base_name().into();
+        self.content = content;
         self.clock = i64::MIN;
     }
 
-    /// Rows read, bad ones included.
+    /// Rows of events that were read, bad ones included.
     pub(crate) fn rows(&self) -> u32 {
         self.rows
     }
 
-    /// Reports a bad row.
+    /// Reports a bad row that is not even a [`RawEvent`].
     pub(crate) fn bad(&mut self, line: u64, field: &str, reason: impl Into<String>) -> Result<()> {
-        let problem =
-            Problem { file: self.file.clone(), line, field: field.into(), reason: reason.into() };
+        if self.content == Content::Events {
+            self.rows = self.rows.saturating_add(1);
+        }
+        self.report(line, field, reason.into())
+    }
+
+    fn report(&mut self, line: u64, field: &str, reason: String) -> Result<()> {
+        let problem = Problem { file: self.file.clone(), line, field: field.into(), reason };
         self.log.problems.push(problem);
         if self.log.problems.len() > self.max_bad_rows {
             let problems = std::mem::take(&mut self.log.problems);
@@ -198,7 +223,7 @@ impl Sink {
             None
         };
         if let Some((field, reason)) = wrong {
-            self.bad(line, field, reason)?;
+            self.report(line, field, reason)?;
             return Ok(None);
         }
         if raw.time >= 0 {
@@ -234,10 +259,6 @@ impl Sink {
         item.id = self.id(&item.id).to_owned();
         if item.id.is_empty() {
             return self.bad(line, "item", "empty");
-        }
-        let known = self.log.catalogue_ids.len();
-        if (self.log.catalogue_ids.intern(&item.id) as usize) < known {
-            return self.bad(line, "item", format!("`{}` again", item.id));
         }
         self.log.catalogue.push(item);
         Ok(())

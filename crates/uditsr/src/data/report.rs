@@ -43,7 +43,7 @@ pub struct Input {
 pub struct RowCounts {
     /// Rows of events, without those of catalogues.
     pub read: usize,
-    /// Bad ones; those of catalogues are among the problems only.
+    /// Bad ones. Bad rows of catalogues are among the problems only.
     pub bad: usize,
     /// Equal in user, item, time, kind and query to one that was kept.
     pub duplicates: usize,
@@ -90,7 +90,7 @@ pub struct LogCounts {
     pub last_day: Option<String>,
     /// Events without a time.
     pub undated: usize,
-    /// Events more than ten years before or after the median.
+    /// Events more than twenty years before or after the median.
     pub outlying_times: usize,
     /// Ids of users and items that differ from another one in case or leading zeros only.
     pub similar_ids: usize,

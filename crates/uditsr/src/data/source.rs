@@ -22,9 +22,16 @@ pub(crate) struct LogFile {
 
 impl LogFile {
     pub(crate) fn new(path: &Path) -> Self {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut this = Self { path: path.into(), name: String::new() };
+        let name = this.base_name();
         let stem = COMPRESSED.iter().find_map(|ending| name.strip_suffix(ending));
-        Self { path: path.into(), name: stem.map_or(name.clone(), ToOwned::to_owned) }
+        this.name = stem.unwrap_or(&name).to_owned();
+        this
+    }
+
+    /// Name without folder.
+    pub(crate) fn base_name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// Ending of the name in lower case, without the dot.

@@ -87,7 +87,7 @@ mod tests {
         let n = 100_000;
         let mean = (0..n).map(|_| stream.uniform()).sum::<f64>() / f64::from(n);
         assert!((mean - 0.5).abs() < 0.005, "{mean}");
-        let mut counts = [0; 7];
+        let mut counts = [0_i32; 7];
         (0..n).for_each(|_| counts[stream.below(7) as usize] += 1);
         assert!(counts.iter().all(|c| (c - n / 7).abs() < 500), "{counts:?}");
     }

@@ -11,7 +11,8 @@ use super::time::{self, UNKNOWN};
 use super::vocabulary::UNKNOWN_WORD;
 use crate::{Csr, Split};
 
-const TEN_YEARS: i64 = 10 * 365 * 86_400;
+/// Logs of so many years are rare, wrong units of time are not.
+const TWENTY_YEARS: i64 = 20 * 365 * 86_400;
 /// Longer queries are counted together.
 const LONG_QUERY: usize = 10;
 
@@ -68,7 +69,7 @@ fn times(events: &[Event], counts: &mut LogCounts) {
     }
     let middle = times.len() / 2;
     let median = *times.select_nth_unstable(middle).1;
-    counts.outlying_times = times.iter().filter(|&&t| (t - median).abs() > TEN_YEARS).count();
+    counts.outlying_times = times.iter().filter(|&&t| (t - median).abs() > TWENTY_YEARS).count();
     counts.first_day = times.iter().min().map(|&t| time::date(t));
     counts.last_day = times.iter().max().map(|&t| time::date(t));
 }

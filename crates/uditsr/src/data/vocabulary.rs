@@ -117,6 +117,6 @@ mod tests {
         assert_eq!(encoded.words, [3, 5]);
         assert_eq!(encoded.unmatched, ["rare"]);
         assert_eq!(vocabulary.encode("[unk] rare").words, [UNKNOWN_WORD]);
-        assert_eq!(vocabulary.encode("").words, []);
+        assert_eq!(vocabulary.encode(""), Encoded::default());
     }
 }

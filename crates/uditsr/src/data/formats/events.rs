@@ -93,6 +93,7 @@ fn is_catalogue(file: &LogFile) -> bool {
 }
 
 fn events(file: &LogFile, sink: &mut Sink) -> Result<()> {
+    sink.events_of(file);
     table::read_any(file, &EVENT, sink, &mut |sink, line, fields| {
         let &[user, item, when, kind, query, weight] = fields else { unreachable!("six columns") };
         let time = match time::parse(when, 0) {
@@ -110,6 +111,7 @@ fn events(file: &LogFile, sink: &mut Sink) -> Result<()> {
 
 /// Reads a catalogue: item, title, tags (a list, or separated by `|`), picture.
 pub(crate) fn catalogue(file: &LogFile, sink: &mut Sink) -> Result<()> {
+    sink.items_of(file);
     table::read_any(file, &ITEM, sink, &mut |sink, line, fields| {
         let &[id, title, tags, picture] = fields else { unreachable!("four columns") };
         sink.item(

@@ -49,6 +49,7 @@ impl Importer for LastFm {
     fn read(&self, files: &[LogFile], sink: &mut Sink) -> Result<()> {
         let mut tags = HashMap::new();
         for file in files.iter().filter(|file| file.name == "tags.dat") {
+            sink.items_of(file);
             table::read(file, LAYOUT, &TAGS, sink, &mut |_, _, fields| {
                 tags.insert(fields[0].to_owned(), fields[1].trim().to_owned());
                 Ok(())
@@ -75,6 +76,7 @@ fn is_tagged(file: &LogFile) -> bool {
 }
 
 fn artists(file: &LogFile, sink: &mut Sink) -> Result<()> {
+    sink.items_of(file);
     table::read(file, LAYOUT, &ARTISTS, sink, &mut |sink, line, fields| {
         let &[id, title, picture] = fields else { unreachable!("three columns") };
         let picture = Some(picture.trim().to_owned()).filter(|url| !url.is_empty());
@@ -84,6 +86,7 @@ fn artists(file: &LogFile, sink: &mut Sink) -> Result<()> {
 }
 
 fn listens(file: &LogFile, sink: &mut Sink) -> Result<()> {
+    sink.events_of(file);
     table::read(file, LAYOUT, &LISTENS, sink, &mut |sink, line, fields| {
         let &[user, item, count] = fields else { unreachable!("three columns") };
         let Ok(weight) = count.trim().parse() else {
@@ -96,6 +99,7 @@ fn listens(file: &LogFile, sink: &mut Sink) -> Result<()> {
 }
 
 fn tagged(file: &LogFile, tags: &HashMap<String, String>, sink: &mut Sink) -> Result<()> {
+    sink.events_of(file);
     table::read(file, LAYOUT, &TAGGED, sink, &mut |sink, line, fields| {
         let &[user, item, tag, day, month, year, timestamp] = fields else {
             unreachable!("seven columns")

@@ -75,6 +75,7 @@ fn is_products(file: &LogFile) -> bool {
 }
 
 fn products(file: &LogFile, sink: &mut Sink) -> Result<()> {
+    sink.items_of(file);
     table::read(file, LAYOUT, &PRODUCT, sink, &mut |sink, line, fields| {
         let tags = NAMES.iter().map(|&at| spaced(fields[at])).filter(|name| !name.is_empty());
         let mut tags: Vec<String> = tags.collect();
@@ -85,6 +86,7 @@ fn products(file: &LogFile, sink: &mut Sink) -> Result<()> {
 }
 
 fn users(file: &LogFile, sink: &mut Sink) -> Result<()> {
+    sink.events_of(file);
     table::read(file, LAYOUT, &USER, sink, &mut |sink, line, fields| {
         let lists: Vec<Vec<&str>> = fields.iter().map(|field| elements(field)).collect();
         let [_, candidates, labels, queries, items, kinds, times] = lists.as_slice() else {

@@ -70,6 +70,7 @@ impl Importer for KuaiSar {
 
 /// The catalogue, and in `others` the items that are not for the feed.
 fn items(file: &LogFile, others: &mut HashSet<String>, sink: &mut Sink) -> Result<()> {
+    sink.items_of(file);
     table::read(file, Layout::CSV, &ITEM, sink, &mut |sink, line, fields| {
         let &[id, caption, item_type, ref categories @ ..] = fields else {
             unreachable!("seven columns")
@@ -89,6 +90,7 @@ fn items(file: &LogFile, others: &mut HashSet<String>, sink: &mut Sink) -> Resul
 }
 
 fn feed(file: &LogFile, others: &HashSet<String>, sink: &mut Sink) -> Result<()> {
+    sink.events_of(file);
     table::read(file, Layout::CSV, &REC, sink, &mut |sink, line, fields| {
         let &[user, item, click, timestamp, when] = fields else { unreachable!("five columns") };
         if others.contains(item) {
@@ -100,6 +102,7 @@ fn feed(file: &LogFile, others: &HashSet<String>, sink: &mut Sink) -> Result<()>
 }
 
 fn searches(file: &LogFile, sink: &mut Sink) -> Result<()> {
+    sink.events_of(file);
     table::read(file, Layout::CSV, &SRC, sink, &mut |sink, line, fields| {
         let &[user, item, clicks, when, keyword, item_type] = fields else {
             unreachable!("six columns")

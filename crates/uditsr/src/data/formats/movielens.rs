@@ -61,6 +61,7 @@ fn layout(file: &LogFile) -> Layout {
 }
 
 fn events(file: &LogFile, columns: &[Column], sink: &mut Sink) -> Result<()> {
+    sink.events_of(file);
     let is_tags = columns[2].name == "tag";
     table::read(file, layout(file), columns, sink, &mut |sink, line, fields| {
         let &[user, item, what, when] = fields else { unreachable!("four columns") };
@@ -85,6 +86,7 @@ fn events(file: &LogFile, columns: &[Column], sink: &mut Sink) -> Result<()> {
 }
 
 fn movies(file: &LogFile, sink: &mut Sink) -> Result<()> {
+    sink.items_of(file);
     table::read(file, layout(file), &MOVIES, sink, &mut |sink, line, fields| {
         let &[id, title, genres] = fields else { unreachable!("three columns") };
         let tags = if genres == "(no genres listed)" { Vec::new() } else { list(genres) };

@@ -87,6 +87,7 @@ fn check(sink: &mut Sink, line: u64, fields: &[&str]) -> Result<Option<Row>> {
 }
 
 fn train(file: &LogFile, sink: &mut Sink) -> Result<()> {
+    sink.events_of(file);
     table::read(file, Layout::CSV, &TRAIN, sink, &mut |sink, line, fields| {
         let Some(row) = check(sink, line, fields)? else { return Ok(()) };
         let weight = if row.is_positive { 1.0 } else { 0.0 };
@@ -112,6 +113,7 @@ struct Group {
 }
 
 fn ranked(file: &LogFile, part: Split, sink: &mut Sink) -> Result<()> {
+    sink.events_of(file);
     let mut group = Group::default();
     table::read(file, Layout::CSV, &RANKED, sink, &mut |sink, line, fields| {
         let Some(row) = check(sink, line, fields)? else { return Ok(()) };

@@ -19,7 +19,6 @@ pub(super) fn read(
     sink: &mut Sink,
     each: &mut Each<'_>,
 ) -> Result<()> {
-    sink.begin(file);
     let open =
         File::open(&file.path).map_err(|source| Error::Read { path: file.path.clone(), source })?;
     let fail = |error: parquet::errors::ParquetError| file.malformed(error.to_string());

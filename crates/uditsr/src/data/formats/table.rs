@@ -130,7 +130,6 @@ pub(super) fn read(
     sink: &mut Sink,
     each: &mut Each<'_>,
 ) -> Result<()> {
-    sink.begin(file);
     let fail = |source| file.unreadable(source);
     let mut records = Records::open(file, layout.separator)?;
     let mut record = ByteRecord::new();
@@ -280,7 +279,6 @@ fn read_json(
     sink: &mut Sink,
     each: &mut Each<'_>,
 ) -> Result<()> {
-    sink.begin(file);
     let mut reader = file.open()?;
     let mut buffer = Vec::new();
     let mut line = 0;

@@ -4,9 +4,9 @@ use rayon::prelude::*;
 
 use crate::Csr;
 use crate::data::options::MinWeight;
-use crate::data::raw::{Event, RawLog};
+use crate::data::raw::{CatalogueItem, Event, RawLog};
 
-/// Numbers users, items, queries and kinds in the order of their strings and sorts the catalogue.
+/// Numbers users, items, queries and kinds in the order of their strings.
 pub(crate) fn number(log: &mut RawLog) {
     let RawLog { users, items, queries, kinds, .. } = &*log;
     let ranks = [users, items, queries, kinds].map(|strings| strings.ranks());
@@ -24,7 +24,20 @@ pub(crate) fn number(log: &mut RawLog) {
     log.items = log.items.renumbered(items);
     log.queries = log.queries.renumbered(queries);
     log.kinds = log.kinds.renumbered(kinds);
-    log.catalogue.sort_by(|a, b| (a.id.len(), &a.id).cmp(&(b.id.len(), &b.id)));
+}
+
+/// Sorts the catalogue by id and keeps one row of each, the one with the most text.
+pub(crate) fn catalogue(log: &mut RawLog) {
+    let text =
+        |item: &CatalogueItem| item.title.len() + item.tags.iter().map(String::len).sum::<usize>();
+    log.catalogue.sort_by(|a, b| {
+        let order = (a.id.len(), &a.id).cmp(&(b.id.len(), &b.id));
+        let order = order.then_with(|| text(b).cmp(&text(a)));
+        order.then_with(|| (&a.title, &a.tags, &a.picture).cmp(&(&b.title, &b.tags, &b.picture)))
+    });
+    let before = log.catalogue.len();
+    log.catalogue.dedup_by(|a, b| a.id == b.id);
+    log.oddities.repeated_items = before - log.catalogue.len();
 }
 
 /// Sorts by time and then by all other columns, and keeps one of the rows that differ in weight

@@ -34,8 +34,13 @@ impl Sampler<'_> {
     pub(crate) fn draw(&self, part: Split) -> Csr {
         let events: Vec<&Event> =
             self.log.events.iter().filter(|event| event.part == Some(part)).collect();
-        let draws: Vec<Vec<u32>> = events.par_iter().map(|event| self.sample(event)).collect();
-        draws.into_iter().collect()
+        let mut drawn = vec![0; events.len() * self.count];
+        if self.count > 0 {
+            let rows = drawn.par_chunks_mut(self.count);
+            rows.zip(&events).for_each(|(row, event)| self.sample(event, row));
+        }
+        Csr::from_lengths(std::iter::repeat_n(self.count, events.len()), drawn)
+            .expect("as many as were asked for")
     }
 
     /// Row numbers of the items that the user of an event touched, ascending.
@@ -44,27 +49,28 @@ impl Sampler<'_> {
         touched.iter().filter_map(|&item| self.items.rows[item as usize]).collect()
     }
 
-    fn sample(&self, event: &Event) -> Vec<u32> {
+    /// Fills a row with the negatives of an event.
+    fn sample(&self, event: &Event, row: &mut [u32]) {
         let known = self.known(event);
         let items = self.items.ids.len() as u32;
         let mut stream = self.stream(event);
         let free = items as usize - known.len();
-        if free < self.count * 2 {
+        if free < row.len() * 2 {
             // Nearly all that is left: shuffle it.
             let mut free: Vec<u32> =
                 (0..items).filter(|item| known.binary_search(item).is_err()).collect();
             stream.shuffle(&mut free);
-            free.truncate(self.count);
-            return free;
+            row.copy_from_slice(&free[..row.len()]);
+            return;
         }
-        let mut drawn = Vec::with_capacity(self.count);
-        while drawn.len() < self.count {
-            let item = stream.below(items);
-            if known.binary_search(&item).is_err() && !drawn.contains(&item) {
-                drawn.push(item);
-            }
+        for at in 0..row.len() {
+            row[at] = loop {
+                let item = stream.below(items);
+                if known.binary_search(&item).is_err() && !row[..at].contains(&item) {
+                    break item;
+                }
+            };
         }
-        drawn
     }
 
     fn stream(&self, event: &Event) -> Stream {
