@@ -156,7 +156,10 @@ impl<'a> ColumnFile<'a> {
     /// Rows of the same number of row numbers below `limit`.
     pub(super) fn matrix(&self, name: &str, limit: usize) -> Result<Csr> {
         let (numbers, width) = self.numbers(name, limit)?;
-        let rows = if width == 0 { self.rows(name)? } else { numbers.len() / width };
+        let rows = match numbers.len().checked_div(width) {
+            Some(rows) => rows,
+            None => self.rows(name)?,
+        };
         Csr::from_lengths(std::iter::repeat_n(width, rows), numbers)
             .ok_or_else(|| self.wrong(name, "not a matrix"))
     }

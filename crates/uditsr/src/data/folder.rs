@@ -133,9 +133,10 @@ impl Prepared {
         let manifest = manifest(folder)?;
         let file = |name: &str| checked(folder, &manifest, name);
         let words: Vec<String> = lines(&folder.join(WORDS), &file(WORDS)?)?;
-        let hidden = match manifest.files.contains_key(HIDDEN) {
-            true => Some(hidden(folder, &file(HIDDEN)?, manifest.words)?),
-            false => None,
+        let hidden = if manifest.files.contains_key(HIDDEN) {
+            Some(hidden(folder, &file(HIDDEN)?, manifest.words)?)
+        } else {
+            None
         };
         let this = Self {
             dataset: dataset(folder, &manifest)?,
@@ -242,9 +243,10 @@ impl Dataset {
 /// Refuses to write over a folder that is no prepared log.
 pub(super) fn check_target(folder: &Path) -> Result<()> {
     let Ok(mut entries) = fs::read_dir(folder) else {
-        return match folder.exists() {
-            true => Err(Error::config("out", format!("`{}` is no folder", folder.display()))),
-            false => Ok(()),
+        return if folder.exists() {
+            Err(Error::config("out", format!("`{}` is no folder", folder.display())))
+        } else {
+            Ok(())
         };
     };
     if entries.next().is_some() && !folder.join(MANIFEST).is_file() {

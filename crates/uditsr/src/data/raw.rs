@@ -65,7 +65,7 @@ pub struct Problem {
     pub file: Arc<str>,
     /// Line, the first is 1; the row in files without lines.
     pub line: u64,
-    /// Column.
+    /// Column, or `row` for all of them.
     pub field: String,
     /// What was expected and what was found.
     pub reason: String,
@@ -256,7 +256,8 @@ impl Sink {
 
     /// Takes one item of the catalogue.
     pub(crate) fn item(&mut self, line: u64, mut item: CatalogueItem) -> Result<()> {
-        item.id = self.id(&item.id).to_owned();
+        let id = self.id(&item.id).to_owned();
+        item.id = id;
         if item.id.is_empty() {
             return self.bad(line, "item", "empty");
         }

@@ -22,16 +22,14 @@ pub(crate) struct LogFile {
 
 impl LogFile {
     pub(crate) fn new(path: &Path) -> Self {
-        let mut this = Self { path: path.into(), name: String::new() };
-        let name = this.base_name();
+        let name = base_name(path);
         let stem = COMPRESSED.iter().find_map(|ending| name.strip_suffix(ending));
-        this.name = stem.unwrap_or(&name).to_owned();
-        this
+        Self { path: path.into(), name: stem.unwrap_or(&name).to_owned() }
     }
 
     /// Name without folder.
     pub(crate) fn base_name(&self) -> String {
-        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+        base_name(&self.path)
     }
 
     /// Ending of the name in lower case, without the dot.
@@ -82,6 +80,10 @@ impl LogFile {
     }
 }
 
+fn base_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// Bytes in hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
@@ -127,7 +129,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let text = "user,item\nu1,i1\n".repeat(1000);
         let gz = dir.path().join("log.csv.gz");
-        let mut out = flate2::write::GzEncoder::new(File::create(&gz).unwrap(), Default::default());
+        let mut out = flate2::write::GzEncoder::new(
+            File::create(&gz).unwrap(),
+            flate2::Compression::default(),
+        );
         out.write_all(text.as_bytes()).unwrap();
         out.finish().unwrap();
         let zst = dir.path().join("log.csv.zst");

@@ -172,7 +172,9 @@ impl SyntheticConfig {
         for event in &train {
             seen[event.user as usize].push(event.item);
         }
-        seen.iter_mut().for_each(|items| items.sort_unstable());
+        for items in &mut seen {
+            items.sort_unstable();
+        }
         let held_out: Vec<Vec<(Event, Vec<u32>)>> = seen
             .par_iter()
             .enumerate()

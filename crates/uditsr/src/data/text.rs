@@ -39,7 +39,9 @@ fn is_joint(c: char) -> bool {
 
 fn push(piece: &str, words: &mut Vec<String>) {
     let mut word = String::new();
-    for c in piece.chars().map(narrow).flat_map(char::to_lowercase) {
+    // As a string, since the form of a letter may depend on its place (a final sigma).
+    let lower = piece.chars().map(narrow).collect::<String>().to_lowercase();
+    for c in lower.chars() {
         if is_cjk(c) {
             flush(&mut word, words);
             words.push(c.into());

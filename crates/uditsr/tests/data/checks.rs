@@ -25,7 +25,7 @@ fn every_bad_row_is_reported_with_its_place() {
             "bad.csv:6: `query`: a search without a query",
             "bad.csv:7: `query`: no word in `?!`",
             "bad.csv:8: `weight`: not a number, found `much`",
-            "bad.csv:9: `user`: 4 fields, the header has 6",
+            "bad.csv:9: `row`: 4 fields, the header has 6",
         ]
     );
     assert_eq!((report.rows.read, report.rows.bad, report.rows.kept), (9, 7, 2));

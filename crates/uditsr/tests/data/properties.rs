@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use uditsr::data::{Prepared, SplitRule};
+use uditsr::data::{Prepare, Prepared, SplitRule};
 use uditsr::{Interactions, Ranking};
 
 use super::{csv, everything, log};
@@ -153,5 +153,29 @@ proptest! {
         prepared.save(&folder).unwrap();
         let read = Prepared::load(&folder).unwrap();
         prop_assert_eq!(read.dataset, prepared.dataset);
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(text in "(user,item,time,query\n)?[a-c0-9,:_.\"\\[\\]{}\\-\n\t\u{18}日🎸é ]{0,200}") {
+        let dir = tempfile::tempdir().unwrap();
+        for (format, name) in [
+            ("events", "events.csv"),
+            ("events", "events.tsv"),
+            ("events", "events.jsonl"),
+            ("mt-small", "train_data.csv"),
+            ("mt-small", "valid_data.csv"),
+            ("kuaisar", "src_inter.csv"),
+            ("jdsearch", "user_behavior_data.txt"),
+            ("movielens", "ratings.dat"),
+            ("movielens", "tags.csv"),
+            ("hetrec-lastfm", "user_taggedartists.dat"),
+        ] {
+            let path = dir.path().join(name);
+            std::fs::write(&path, &text).unwrap();
+            let mut prepare = Prepare::new([path]);
+            prepare.options.format = format.parse().unwrap();
+            // It may be a report or an error.
+            drop(prepare.prepare());
+        }
     }
 }

@@ -104,7 +104,7 @@ fn pairs_keep_a_user_and_an_item_on_one_side() {
         pairs.collect::<std::collections::BTreeSet<_>>()
     });
     // Of the six items of `ana` one and one, of the four of `bo` one and one.
-    assert_eq!(pairs.each_ref().map(|pairs| pairs.len()), [6, 2, 2]);
+    assert_eq!(pairs.each_ref().map(std::collections::BTreeSet::len), [6, 2, 2]);
     assert!(pairs[0].is_disjoint(&pairs[1]));
     assert!(pairs[0].is_disjoint(&pairs[2]));
     assert!(pairs[1].is_disjoint(&pairs[2]));

@@ -94,8 +94,8 @@ static FORMATS: [FormatRow; 6] = [
     },
 ];
 
-/// The format of a log, by name.
-#[derive(Clone, Copy, Serialize, Deserialize)]
+/// The format of a log, by name; the default is `events`.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Format(usize);
 
@@ -119,20 +119,6 @@ impl Format {
         &FORMATS[self.0]
     }
 }
-
-impl Default for Format {
-    fn default() -> Self {
-        Self(0)
-    }
-}
-
-impl PartialEq for Format {
-    fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
-    }
-}
-
-impl Eq for Format {}
 
 impl fmt::Debug for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

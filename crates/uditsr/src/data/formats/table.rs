@@ -160,8 +160,7 @@ pub(super) fn read(
             },
         };
         if record.len() != width && layout.header == Header::Names {
-            let field = columns[0].name;
-            sink.bad(line, field, format!("{} fields, the header has {width}", record.len()))?;
+            sink.bad(line, "row", format!("{} fields, the header has {width}", record.len()))?;
             continue;
         }
         let fields = positions.iter().map(|p| p.and_then(|p| record.get(p)).unwrap_or_default());
@@ -301,7 +300,7 @@ fn read_json(
                 let values: Vec<&str> = values.iter().map(String::as_str).collect();
                 each(sink, line, &values)?;
             }
-            Err(error) => sink.bad(line, columns[0].name, format!("no JSON object: {error}"))?,
+            Err(error) => sink.bad(line, "row", format!("no JSON object: {error}"))?,
         }
     }
 }

@@ -3,13 +3,14 @@
 use rayon::prelude::*;
 
 use crate::Csr;
+use crate::data::interner::Interner;
 use crate::data::options::MinWeight;
 use crate::data::raw::{CatalogueItem, Event, RawLog};
 
 /// Numbers users, items, queries and kinds in the order of their strings.
 pub(crate) fn number(log: &mut RawLog) {
     let RawLog { users, items, queries, kinds, .. } = &*log;
-    let ranks = [users, items, queries, kinds].map(|strings| strings.ranks());
+    let ranks = [users, items, queries, kinds].map(Interner::ranks);
     let [users, items, queries, kinds] = &ranks;
     log.events.par_iter_mut().for_each(|event| {
         event.user = users[event.user as usize];
