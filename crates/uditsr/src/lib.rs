@@ -4,6 +4,7 @@
 //! translates to an item.
 
 mod csr;
+pub mod data;
 mod dataset;
 mod error;
 mod files;
