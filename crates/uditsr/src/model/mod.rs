@@ -29,6 +29,8 @@ pub use network::{HeadNetwork, Linear, Network};
 pub use objective::Losses;
 pub use parameters::{Parameters, Sizes, Tensor};
 pub use scorer::Scorer;
+pub(crate) use graph::{NONE, places};
+pub(crate) use scorer::UserView;
 
 use crate::Result;
 use crate::real::Real;
