@@ -3,10 +3,12 @@
 //! A user's inherent intent plus a demand intent, which is a query or is generated for the user,
 //! translates to an item.
 
+pub mod baselines;
 mod csr;
 pub mod data;
 mod dataset;
 mod error;
+mod evaluate;
 mod files;
 mod matrix;
 pub mod model;
@@ -16,5 +18,6 @@ pub mod train;
 
 pub use csr::Csr;
 pub use dataset::{Dataset, Interactions, Ranking, Split};
+pub use evaluate::{CUTOFFS, Evaluation, Protocol, Ranker, evaluate};
 pub use error::{Error, Result};
 pub use real::Real;

@@ -78,13 +78,13 @@ impl<T: Real> Gradients<T> {
     }
 }
 
-/// Largest difference of two lists of tensors, relative to the largest number of each tensor, with
-/// the name of the tensor.
+/// Largest difference of two lists of tensors, relative to the largest number of each tensor (or to a
+/// millionth, for those that cancel), with the name of the tensor.
 #[doc(hidden)]
 pub fn largest_difference<T: Real>(a: &[Tensor<'_, T>], b: &[Tensor<'_, T>]) -> (f64, String) {
     let mut worst = (0.0, String::new());
     for (a, b) in a.iter().zip(b) {
-        let size = a.values.iter().chain(b.values).fold(1e-300, |m: f64, v| m.max(v.wide().abs()));
+        let size = a.values.iter().chain(b.values).fold(1e-6, |m: f64, v| m.max(v.wide().abs()));
         let pairs = a.values.iter().zip(b.values);
         let difference = pairs.fold(0.0, |m: f64, (x, y)| m.max((x.wide() - y.wide()).abs()));
         if difference / size > worst.0 {

@@ -27,6 +27,7 @@ pub use gradients::{Gradients, RowGradients, largest_difference};
 pub use graph::{Graph, HoldOut};
 pub use network::{HeadNetwork, Linear, Network};
 pub use objective::Losses;
+pub(crate) use parameters::fill_uniform;
 pub use parameters::{Parameters, Sizes, Tensor};
 pub use scorer::Scorer;
 pub(crate) use graph::{NONE, places};

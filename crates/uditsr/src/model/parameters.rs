@@ -131,6 +131,11 @@ impl<T: Real> Parameters<T> {
     }
 }
 
+/// Fills with numbers uniform within `-bound..bound`.
+pub(crate) fn fill_uniform(stream: ChaCha8Rng, out: &mut [f32], bound: f64) {
+    Draw(stream).uniform(out, bound);
+}
+
 /// Uniform numbers.
 pub(crate) struct Draw(pub(crate) ChaCha8Rng);
 

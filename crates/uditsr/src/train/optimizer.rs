@@ -77,6 +77,21 @@ struct Rates<T> {
     root: T,
 }
 
+impl<T: Real> Rates<T> {
+    fn new(config: AdamWConfig, step: u64) -> Self {
+        let AdamWConfig { learning_rate, weight_decay, beta1, beta2, epsilon } = config;
+        let left = |beta: f64| 1.0 - beta.powf(step as f64);
+        Self {
+            keep: T::of(1.0 - learning_rate * weight_decay),
+            beta1: T::of(beta1),
+            beta2: T::of(beta2),
+            epsilon: T::of(epsilon),
+            length: T::of(learning_rate / left(beta1)),
+            root: T::of(1.0 / left(beta2).sqrt()),
+        }
+    }
+}
+
 /// The optimiser and its state.
 #[derive(Debug, Clone)]
 pub struct AdamW<T> {
@@ -119,18 +134,8 @@ impl<T: Real> AdamW<T> {
     }
 
     fn extend_rates(&mut self) {
-        let AdamWConfig { learning_rate, weight_decay, beta1, beta2, epsilon } = self.config;
-        for step in self.rates.len() as u64 + 1..=self.step {
-            let left = |beta: f64| 1.0 - beta.powf(step as f64);
-            self.rates.push(Rates {
-                keep: T::of(1.0 - learning_rate * weight_decay),
-                beta1: T::of(beta1),
-                beta2: T::of(beta2),
-                epsilon: T::of(epsilon),
-                length: T::of(learning_rate / left(beta1)),
-                root: T::of(1.0 / left(beta2).sqrt()),
-            });
-        }
+        let missing = self.rates.len() as u64 + 1..=self.step;
+        self.rates.extend(missing.map(|step| Rates::new(self.config, step)));
     }
 
     /// Brings the users and items with a slot up to date.
@@ -196,6 +201,32 @@ impl<T: Real> AdamW<T> {
                 .zip(gradient.par_chunks(ROWS * 16))
                 .for_each(|(rows, gradient)| update(rows.0, gradient, rates));
         }
+    }
+}
+
+/// The optimiser of one tensor, all of whose numbers are updated in each step.
+pub(crate) struct Dense {
+    moments: Moments<f32>,
+    config: AdamWConfig,
+    step: u64,
+}
+
+impl Dense {
+    pub(crate) fn new(config: AdamWConfig, numbers: usize) -> Self {
+        let moments = Moments { first: vec![0.0; numbers], second: vec![0.0; numbers] };
+        Self { moments, config, step: 0 }
+    }
+
+    pub(crate) fn steps(&self) -> u64 {
+        self.step
+    }
+
+    pub(crate) fn step(&mut self, values: &mut [f32], gradient: &[f32]) {
+        self.step += 1;
+        let rates = Rates::new(self.config, self.step);
+        rows(values, &mut self.moments.first, &mut self.moments.second, 16)
+            .zip(gradient.par_chunks(ROWS * 16))
+            .for_each(|(rows, gradient)| update(rows.0, gradient, rates));
     }
 }
 

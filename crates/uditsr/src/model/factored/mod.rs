@@ -101,16 +101,6 @@ impl<T: Real> Factored<T> {
         self.propagate_all(graph, parameters, true);
     }
 
-    /// Whether and by whom the generated demand of the graph is kept.
-    pub(crate) fn kept(&self) -> Option<[&[T]; 2]> {
-        self.kept.as_ref().map(|kept| [&kept.users[..], &kept.items[..]])
-    }
-
-    /// Puts back what [`Self::kept`] gave.
-    pub(crate) fn set_kept(&mut self, users: Vec<T>, items: Vec<T>) {
-        self.kept = Some(Nodes { users, items });
-    }
-
     /// Propagated users `[users, dim]` and items `[items, dim]`.
     pub(crate) fn nodes(&mut self, graph: &Graph, parameters: &Parameters<T>) -> [Vec<T>; 2] {
         let kept = self.kept.take();

@@ -123,16 +123,6 @@ pub(crate) struct PairNodes {
     item_places: Vec<u32>,
 }
 
-impl PairNodes {
-    pub(crate) fn user_place(&self, slot: usize) -> Option<usize> {
-        Some(self.user_places[slot]).filter(|&place| place != NONE).map(|place| place as usize)
-    }
-
-    pub(crate) fn item_place(&self, slot: usize) -> Option<usize> {
-        Some(self.item_places[slot]).filter(|&place| place != NONE).map(|place| place as usize)
-    }
-}
-
 /// The pairs of one step: those of the graph, and those of the batch.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StepPairs {
