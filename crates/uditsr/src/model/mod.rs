@@ -30,8 +30,9 @@ pub use objective::Losses;
 pub(crate) use parameters::fill_uniform;
 pub use parameters::{Parameters, Sizes, Tensor};
 pub use scorer::Scorer;
-pub(crate) use graph::{NONE, places};
-pub(crate) use scorer::UserView;
+pub(crate) use graph::places;
+pub(crate) use head::translation;
+pub(crate) use scorer::{Expansion, UserView};
 
 use crate::Result;
 use crate::real::Real;

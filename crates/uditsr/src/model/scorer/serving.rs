@@ -93,6 +93,11 @@ impl<T: Real> Scorer<T> {
         self.item_words = words;
     }
 
+    /// Weight of the translation in the score of a scenario, zero in models without it.
+    pub(crate) fn translation_weight(&self, is_search: bool) -> f64 {
+        self.head(is_search).1.translation.first().map_or(0.0, |weight| weight.wide())
+    }
+
     /// Expands the score of a user around `centres`.
     pub(crate) fn expand(
         &self,
@@ -154,7 +159,7 @@ impl<T: Real> Scorer<T> {
             }
             let mut da = vec![T::ZERO; a.len()];
             multiply(&mut da, Accum::Replace, view(&db, middle.outputs), weights);
-            da.iter_mut().zip(&a_gates).for_each(|(da, &gate)| *da = *da * gate);
+            da.iter_mut().zip(&a_gates).for_each(|(da, &gate)| *da *= gate);
             let mut gradients = vec![T::ZERO; centres.len() * d];
             multiply(&mut gradients, Accum::Replace, view(&da, first.outputs), view(&of_item, d));
             for (index, gradient) in gradients.chunks_exact_mut(d).enumerate() {
