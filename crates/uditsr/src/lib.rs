@@ -17,6 +17,6 @@ pub mod train;
 
 pub use csr::Csr;
 pub use dataset::{Dataset, Interactions, Ranking, Split};
-pub use evaluate::{CUTOFFS, Evaluation, Protocol, Ranker, evaluate};
 pub use error::{Error, Result};
+pub use evaluate::{CUTOFFS, Evaluation, Protocol, Ranker, evaluate};
 pub use real::Real;

@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use uditsr::baselines::{Baseline, FitConfig};
 use uditsr::model::{HoldOut, ModelConfig};
 use uditsr::train::{
-    Ablation, AdamWConfig, EpochRecord, Event, Selection, TrainConfig, Trainer, load_model, save_model,
+    Ablation, AdamWConfig, EpochRecord, Event, Selection, TrainConfig, Trainer, load_model,
+    save_model,
 };
 use uditsr::{Csr, Dataset, Interactions, Protocol, Ranker, Ranking, Split, evaluate};
 
@@ -19,13 +20,16 @@ fn dataset() -> Dataset {
     let mut rows = Vec::new();
     for user in 0..USERS {
         for k in 0..10 {
-            let item = (user % TOPICS) + TOPICS * ((user * 37 + k * 101 + user * k * 11) % 97 % (ITEMS / TOPICS));
-            let query = if k % 2 == 0 { vec![1 + user % TOPICS, 5 + (user + k) % 3] } else { vec![] };
+            let item = (user % TOPICS)
+                + TOPICS * ((user * 37 + k * 101 + user * k * 11) % 97 % (ITEMS / TOPICS));
+            let query =
+                if k % 2 == 0 { vec![1 + user % TOPICS, 5 + (user + k) % 3] } else { vec![] };
             rows.push((user, item, query));
         }
     }
     let interactions = |keep: &dyn Fn(usize) -> bool| {
-        let rows: Vec<_> = rows.iter().enumerate().filter(|(row, _)| keep(row % 10)).map(|(_, r)| r).collect();
+        let rows: Vec<_> =
+            rows.iter().enumerate().filter(|(row, _)| keep(row % 10)).map(|(_, r)| r).collect();
         Interactions {
             users: rows.iter().map(|row| row.0).collect(),
             items: rows.iter().map(|row| row.1).collect(),
@@ -37,7 +41,12 @@ fn dataset() -> Dataset {
         let negatives = positives
             .items
             .iter()
-            .map(|&item| (0..ITEMS).filter(|other| *other != item && (other + item) % 3 == 0).take(12).collect())
+            .map(|&item| {
+                (0..ITEMS)
+                    .filter(|other| *other != item && (other + item) % 3 == 0)
+                    .take(12)
+                    .collect()
+            })
             .collect::<Vec<Vec<u32>>>();
         let least = negatives.iter().map(Vec::len).min().unwrap();
         Ranking { positives, negatives: negatives.iter().map(|n| &n[..least]).collect() }
@@ -70,11 +79,17 @@ fn train() -> TrainConfig {
 }
 
 /// What the listener heard, without times.
-fn run(trainer: &mut Trainer<'_>, folder: Option<&std::path::Path>, stop: Option<(usize, usize)>) -> Vec<EpochRecord> {
+fn run(
+    trainer: &mut Trainer<'_>,
+    folder: Option<&std::path::Path>,
+    stop: Option<(usize, usize)>,
+) -> Vec<EpochRecord> {
     let mut records = Vec::new();
     trainer
         .run(folder, &mut |event| match event {
-            Event::Step { epoch, batches, .. } if Some((epoch, batches.0)) == stop => ControlFlow::Break(()),
+            Event::Step { epoch, batches, .. } if Some((epoch, batches.0)) == stop => {
+                ControlFlow::Break(())
+            }
             Event::Step { .. } => ControlFlow::Continue(()),
             Event::Epoch(record) => {
                 records.push(EpochRecord { seconds: 0.0, ..record.clone() });
@@ -95,7 +110,8 @@ fn a_model_learns_and_beats_popularity() {
     for protocol in [Protocol::Sampled, Protocol::Full] {
         let result = evaluate(&scorer, &dataset, Split::Test, protocol, None).unwrap();
         let popularity = Baseline::Popularity.fit(&dataset, &FitConfig::default()).unwrap();
-        let popularity = evaluate(popularity.as_ref(), &dataset, Split::Test, protocol, None).unwrap();
+        let popularity =
+            evaluate(popularity.as_ref(), &dataset, Split::Test, protocol, None).unwrap();
         let (own, other) = (result.recommend.unwrap(), popularity.recommend.unwrap());
         assert!(own.mrr.value > 1.5 * other.mrr.value, "{} {}", own.mrr.value, other.mrr.value);
         assert_eq!((own.groups, own.gauc.is_some()), (32, protocol == Protocol::Sampled));
@@ -134,7 +150,8 @@ fn a_stopped_training_continues_bit_for_bit() {
 #[test]
 fn a_model_folder_gives_the_same_scores() {
     let dataset = dataset();
-    let mut trainer = Trainer::new(&model(), &TrainConfig { epochs: 2, ..train() }, &dataset).unwrap();
+    let mut trainer =
+        Trainer::new(&model(), &TrainConfig { epochs: 2, ..train() }, &dataset).unwrap();
     run(&mut trainer, None, None);
     let scorer = trainer.scorer().unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -157,7 +174,8 @@ fn a_model_folder_gives_the_same_scores() {
 #[test]
 fn training_stops_when_nothing_gets_better() {
     let dataset = dataset();
-    let optimizer = AdamWConfig { learning_rate: 1e-12, weight_decay: 0.0, ..AdamWConfig::default() };
+    let optimizer =
+        AdamWConfig { learning_rate: 1e-12, weight_decay: 0.0, ..AdamWConfig::default() };
     let train = TrainConfig { optimizer, patience: 2, ..train() };
     let mut trainer = Trainer::new(&model(), &train, &dataset).unwrap();
     assert_eq!(run(&mut trainer, None, None).len(), 3);
@@ -179,10 +197,13 @@ fn every_ablation_trains() {
             _ => (before.len(), before.len() / 2),
         };
         assert_eq!((dataset.train.len(), searches), expected, "{ablation:?}");
-        assert_eq!(dataset.train.queries != before.queries, !matches!(
-            ablation,
-            Ablation::NoTranslation | Ablation::NoGenerator | Ablation::NoSupervision
-        ));
+        assert_eq!(
+            dataset.train.queries != before.queries,
+            !matches!(
+                ablation,
+                Ablation::NoTranslation | Ablation::NoGenerator | Ablation::NoSupervision
+            )
+        );
         let train = TrainConfig { epochs: 3, ..train() };
         let mut trainer = Trainer::new(&model, &train, &dataset).unwrap();
         let records = run(&mut trainer, None, None);
@@ -203,12 +224,16 @@ fn every_baseline_ranks_above_chance() {
     };
     for baseline in Baseline::ALL {
         let ranker = baseline.fit(&dataset, &config).unwrap();
-        let result = evaluate(ranker.as_ref(), &dataset, Split::Test, Protocol::Sampled, None).unwrap();
+        let result =
+            evaluate(ranker.as_ref(), &dataset, Split::Test, Protocol::Sampled, None).unwrap();
         let (search, recommend) = (result.search.unwrap().auc, result.recommend.unwrap().auc);
         println!("{}: {search:.3} {recommend:.3}", baseline.name());
         let is_personal = !matches!(baseline, Baseline::Popularity | Baseline::Bm25);
         assert!(!is_personal || recommend > 0.6, "{}: {recommend}", baseline.name());
-        let reads_queries = matches!(baseline, Baseline::Bm25 | Baseline::MfQueries | Baseline::HyperSar | Baseline::Fusion);
+        let reads_queries = matches!(
+            baseline,
+            Baseline::Bm25 | Baseline::MfQueries | Baseline::HyperSar | Baseline::Fusion
+        );
         assert!(!reads_queries || search > 0.8, "{}: {search}", baseline.name());
     }
 }

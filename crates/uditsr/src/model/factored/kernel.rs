@@ -97,7 +97,8 @@ impl<T: Real> PairTape<T> {
         self.first.resize(set.len() * 2 * d, T::ZERO);
         self.second.resize(set.len() * 2 * d, T::ZERO);
         let tasks = Tasks::new(set);
-        let cut = |ends: &[usize], width: usize| ends.iter().map(|end| end * width).collect::<Vec<_>>();
+        let cut =
+            |ends: &[usize], width: usize| ends.iter().map(|end| end * width).collect::<Vec<_>>();
         let attention = split_at_ends(&mut self.attention, &cut(&tasks.pairs, places));
         let first = split_at_ends(&mut self.first, &cut(&tasks.pairs, 2 * d));
         let second = split_at_ends(&mut self.second, &cut(&tasks.pairs, 2 * d));
@@ -137,22 +138,24 @@ impl<T: Real> PairTape<T> {
     ) {
         let (d, places) = (inputs.d, inputs.places);
         let tasks = Tasks::new(set);
-        let cut = |ends: &[usize], width: usize| ends.iter().map(|end| end * width).collect::<Vec<_>>();
+        let cut =
+            |ends: &[usize], width: usize| ends.iter().map(|end| end * width).collect::<Vec<_>>();
         let attention = split_at_ends(&mut self.attention, &cut(&tasks.pairs, places));
         let first = split_at_ends(&mut self.first, &cut(&tasks.pairs, 2 * d));
         let second = split_at_ends(&mut self.second, &cut(&tasks.pairs, 2 * d));
         let of_items = split_at_ends(items.items, &cut(&tasks.items, 2 * d));
         let of_words = split_at_ends(items.words, &cut(&tasks.items, places * 3 * d));
-        let parts: Vec<(Vec<T>, Vec<T>)> = (runs(set, &tasks), attention, first, second, of_items, of_words)
-            .into_par_iter()
-            .zip(firsts(&tasks))
-            .map(|((runs, attention, first, second, items, words), (_, item))| {
-                let part = hidden_task(inputs, runs, [first, second], &fill);
-                let items = ItemGradients { items, words };
-                attention_task(inputs, set, (runs, item), [attention, first, second], items);
-                part
-            })
-            .collect();
+        let parts: Vec<(Vec<T>, Vec<T>)> =
+            (runs(set, &tasks), attention, first, second, of_items, of_words)
+                .into_par_iter()
+                .zip(firsts(&tasks))
+                .map(|((runs, attention, first, second, items, words), (_, item))| {
+                    let part = hidden_task(inputs, runs, [first, second], &fill);
+                    let items = ItemGradients { items, words };
+                    attention_task(inputs, set, (runs, item), [attention, first, second], items);
+                    part
+                })
+                .collect();
         let (weights, biases): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
         sum_parts(&mut layer.weight, &weights);
         sum_parts(&mut layer.bias, &biases);
@@ -161,7 +164,8 @@ impl<T: Real> PairTape<T> {
 
 /// First pair and first item place of each task.
 fn firsts(tasks: &Tasks) -> Vec<(usize, usize)> {
-    let starts = |ends: &[usize]| std::iter::once(0).chain(ends.iter().copied()).collect::<Vec<_>>();
+    let starts =
+        |ends: &[usize]| std::iter::once(0).chain(ends.iter().copied()).collect::<Vec<_>>();
     let (pairs, items) = (starts(&tasks.pairs), starts(&tasks.items));
     (0..tasks.runs.len()).map(|task| (pairs[task], items[task])).collect()
 }
@@ -204,7 +208,12 @@ fn forward_task<T: Real>(
             #[inline(always)]
             || first.iter_mut().for_each(|value| *value = value.hyperbolic_tangent()),
         );
-        multiply(second, Accum::Replace, view(first, 2 * d), view(&layer.weight, 2 * d).transpose());
+        multiply(
+            second,
+            Accum::Replace,
+            view(first, 2 * d),
+            view(&layer.weight, 2 * d).transpose(),
+        );
         vectorised(
             #[inline(always)]
             || {
@@ -223,7 +232,8 @@ fn forward_task<T: Real>(
 fn softmax<T: Real>(logits: &mut [T], words: &[u32]) {
     let mut largest = None;
     for (&logit, _) in logits.iter().zip(words).filter(|(_, word)| **word != NONE) {
-        largest = Some(largest.map_or(logit, |largest| if logit > largest { logit } else { largest }));
+        largest =
+            Some(largest.map_or(logit, |largest| if logit > largest { logit } else { largest }));
     }
     let largest = largest.unwrap_or(T::ZERO);
     let mut total = T::ZERO;
@@ -305,9 +315,19 @@ fn attention_task<T: Real>(
             let local = block.start - start..block.end - start;
             let weights = &mut attention[local.start * places..local.end * places];
             let hidden = &first[local.start * 2 * d..local.end * 2 * d];
-            multiply(&mut of_parts, Accum::Add, view(weights, places).transpose(), view(hidden, 2 * d));
+            multiply(
+                &mut of_parts,
+                Accum::Add,
+                view(weights, places).transpose(),
+                view(hidden, 2 * d),
+            );
             slopes.resize(weights.len(), T::ZERO);
-            multiply(&mut slopes, Accum::Replace, view(hidden, 2 * d), view(&parts, 2 * d).transpose());
+            multiply(
+                &mut slopes,
+                Accum::Replace,
+                view(hidden, 2 * d),
+                view(&parts, 2 * d).transpose(),
+            );
             vectorised(
                 #[inline(always)]
                 || {
