@@ -86,7 +86,11 @@ pub(crate) fn sum_rows<T: Real>(out: &mut [T], rows: &[T]) {
             let mut part = vec![T::ZERO; width];
             vectorised(
                 #[inline(always)]
-                || rows.chunks_exact(width).for_each(|row| add(&mut part, row)),
+                || {
+                    for row in rows.chunks_exact(width) {
+                        add(&mut part, row);
+                    }
+                },
             );
             part
         })
@@ -110,7 +114,11 @@ where
         let short = |row: &mut [T], entries: &[E]| {
             vectorised(
                 #[inline(always)]
-                || entries.iter().for_each(|entry| add_entry(row, entry)),
+                || {
+                    for entry in entries {
+                        add_entry(row, entry);
+                    }
+                },
             );
         };
         for (index, row) in rows.chunks_exact_mut(width).enumerate() {

@@ -188,7 +188,11 @@ impl<T: Real> Scorer<T> {
             );
             vectorised(
                 #[inline(always)]
-                || hidden.iter_mut().for_each(|value| *value = value.hyperbolic_tangent()),
+                || {
+                    for value in &mut hidden {
+                        *value = value.hyperbolic_tangent();
+                    }
+                },
             );
             let mut demand = third.bias.repeat(items.len());
             multiply(

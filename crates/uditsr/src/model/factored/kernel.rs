@@ -190,7 +190,9 @@ fn forward_task<T: Real>(
             vectorised(
                 #[inline(always)]
                 || {
-                    logits.chunks_exact_mut(places).for_each(|logits| softmax(logits, words));
+                    for logits in logits.chunks_exact_mut(places) {
+                        softmax(logits, words);
+                    }
                     for (hidden, pair) in hidden.chunks_exact_mut(2 * d).zip(block) {
                         let user = &user_row(inputs.users, 3 * d, set, pair)[d..];
                         for ((hidden, &user), &item) in hidden.iter_mut().zip(user).zip(item) {
@@ -206,7 +208,11 @@ fn forward_task<T: Real>(
     for (first, second) in first.chunks_mut(BLOCK * 2 * d).zip(second.chunks_mut(BLOCK * 2 * d)) {
         vectorised(
             #[inline(always)]
-            || first.iter_mut().for_each(|value| *value = value.hyperbolic_tangent()),
+            || {
+                for value in first.iter_mut() {
+                    *value = value.hyperbolic_tangent();
+                }
+            },
         );
         multiply(
             second,
@@ -264,19 +270,21 @@ fn hidden_task<T: Real>(
     let mut pair = start;
     for (first, second) in first.chunks_mut(BLOCK * width).zip(second.chunks_mut(BLOCK * width)) {
         let (gradient, below) = (&mut gradient[..first.len()], &mut below[..first.len()]);
-        for row in gradient.chunks_exact_mut(width) {
-            while run.next_if(|run| run.end <= pair).is_some() {}
-            let item = run.peek().map_or(0, |run| run.item);
-            fill(pair, item, row);
-            pair += 1;
-        }
         vectorised(
             #[inline(always)]
             || {
+                for row in gradient.chunks_exact_mut(width) {
+                    while run.next_if(|run| run.end <= pair).is_some() {}
+                    let item = run.peek().map_or(0, |run| run.item);
+                    fill(pair, item, row);
+                    pair += 1;
+                }
                 for (gradient, &y) in gradient.iter_mut().zip(second.iter()) {
                     *gradient *= T::ONE - y * y;
                 }
-                gradient.chunks_exact(width).for_each(|row| add(&mut bias, row));
+                for row in gradient.chunks_exact(width) {
+                    add(&mut bias, row);
+                }
             },
         );
         multiply(&mut weight, Accum::Add, view(gradient, width).transpose(), view(first, width));
@@ -331,7 +339,9 @@ fn attention_task<T: Real>(
             vectorised(
                 #[inline(always)]
                 || {
-                    hidden.chunks_exact(2 * d).for_each(|row| add(of_item, row));
+                    for row in hidden.chunks_exact(2 * d) {
+                        add(of_item, row);
+                    }
                     let rows = weights.chunks_exact_mut(places).zip(slopes.chunks_exact(places));
                     for (weights, slopes) in rows {
                         let mean = dot(weights, slopes);
