@@ -55,6 +55,30 @@ pub enum Error {
         /// Those seen until then.
         problems: Vec<Problem>,
     },
+
+    /// A user, item or word of a log that the sizes do not allow.
+    #[error("{what} {value} is out of range: there are {size}")]
+    OutOfRange {
+        /// `user`, `item` or `word`.
+        what: &'static str,
+        /// The number found.
+        value: usize,
+        /// How many there are.
+        size: usize,
+    },
+
+    /// A number that is not finite.
+    #[error("{what} is not finite at step {step}; a smaller learning rate may help")]
+    NotFinite {
+        /// The number.
+        what: &'static str,
+        /// The step of the training.
+        step: u64,
+    },
+
+    /// A metric could not be computed.
+    #[error(transparent)]
+    Metric(#[from] trefoil_eval::Error),
 }
 
 impl Error {

@@ -7,7 +7,14 @@ mod csr;
 pub mod data;
 mod dataset;
 mod error;
+mod files;
+mod matrix;
+pub mod model;
+mod random;
+mod real;
+pub mod train;
 
 pub use csr::Csr;
 pub use dataset::{Dataset, Interactions, Ranking, Split};
 pub use error::{Error, Result};
+pub use real::Real;
