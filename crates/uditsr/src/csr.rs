@@ -18,6 +18,20 @@ impl Default for Csr {
 }
 
 impl Csr {
+    /// Rows of these lengths, cut from `values` in order; none if the lengths do not add up.
+    pub fn from_lengths(
+        lengths: impl IntoIterator<Item = usize>,
+        values: Vec<u32>,
+    ) -> Option<Self> {
+        let mut offsets = vec![0];
+        let mut end = 0usize;
+        for length in lengths {
+            end = end.checked_add(length)?;
+            offsets.push(end);
+        }
+        (end == values.len()).then_some(Self { offsets, values })
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.offsets.len() - 1

@@ -1,6 +1,8 @@
 //! The error of this crate.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::data::Problem;
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -45,6 +47,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// More rows of a log are bad than the limit allows.
+    #[error("more than {limit} bad rows, the first: {}", .problems.first().map_or(String::new(), ToString::to_string))]
+    BadRows {
+        /// How many were allowed.
+        limit: usize,
+        /// Those seen until then.
+        problems: Vec<Problem>,
+    },
+
     /// A user, item or word of a log that the sizes do not allow.
     #[error("{what} {value} is out of range: there are {size}")]
     OutOfRange {
@@ -68,4 +79,16 @@ pub enum Error {
     /// A metric could not be computed.
     #[error(transparent)]
     Metric(#[from] trefoil_eval::Error),
+}
+
+impl Error {
+    /// [`Error::Config`] of a field.
+    pub(crate) fn config(field: &str, reason: impl Into<String>) -> Self {
+        Self::Config { field: field.into(), reason: reason.into() }
+    }
+
+    /// [`Error::Format`] of a file.
+    pub(crate) fn format(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Format { path: path.into(), reason: reason.into() }
+    }
 }

@@ -5,6 +5,7 @@
 
 pub mod baselines;
 mod csr;
+pub mod data;
 mod dataset;
 mod error;
 mod evaluate;
