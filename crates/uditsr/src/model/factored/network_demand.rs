@@ -254,8 +254,7 @@ impl<T: Real> Demand<T> for NetworkDemand<T> {
         let mut item_word_grads = std::mem::take(&mut self.of_item_words);
         zeros(&mut item_grads, items * 2 * d);
         zeros(&mut item_word_grads, items * self.item_places * 3 * d);
-        #[rustfmt::skip]
-        let fill = #[inline(always)] |pair: usize, item: usize, out: &mut [T]| {
+        let fill = |pair: usize, item: usize, out: &mut [T]| {
             let weight = T::of(f64::from(pairs.graph.weights[pair]));
             let user = row(&user_side, 2 * d, pairs.graph.users[pair] as usize);
             let item = row(&item_side, 2 * d, item);
