@@ -101,8 +101,11 @@ impl GroupAuc {
 
     /// The mean; none without users.
     pub fn mean(&self) -> Option<f64> {
-        let values: Vec<f64> =
-            self.pools.values().filter_map(|[positives, negatives]| auc(positives, negatives)).collect();
+        let values: Vec<f64> = self
+            .pools
+            .values()
+            .filter_map(|[positives, negatives]| auc(positives, negatives))
+            .collect();
         (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     }
 }

@@ -47,6 +47,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// More rows of a log are bad than the limit allows.
+    #[error("more than {limit} bad rows, the first: {}", .problems.first().map_or(String::new(), ToString::to_string))]
+    BadRows {
+        /// How many were allowed.
+        limit: usize,
+        /// Those seen until then.
+        problems: Vec<Problem>,
+    },
+
     /// A user, item or word of a log that the sizes do not allow.
     #[error("{what} {value} is out of range: there are {size}")]
     OutOfRange {
@@ -70,15 +79,6 @@ pub enum Error {
     /// A metric could not be computed.
     #[error(transparent)]
     Metric(#[from] trefoil_eval::Error),
-
-    /// More rows of a log are bad than the limit allows.
-    #[error("more than {limit} bad rows, the first: {}", .problems.first().map_or(String::new(), ToString::to_string))]
-    BadRows {
-        /// How many were allowed.
-        limit: usize,
-        /// Those seen until then.
-        problems: Vec<Problem>,
-    },
 }
 
 impl Error {

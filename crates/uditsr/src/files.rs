@@ -65,7 +65,9 @@ pub(crate) struct Stored {
 impl Stored {
     pub(crate) fn numbers<T: Real>(name: impl Into<String>, shape: &[usize], values: &[T]) -> Self {
         let mut bytes = Vec::with_capacity(std::mem::size_of_val(values));
-        values.iter().for_each(|value| value.write(&mut bytes));
+        for value in values {
+            value.write(&mut bytes);
+        }
         Self { name: name.into(), dtype: T::DTYPE, shape: shape.to_vec(), bytes }
     }
 
@@ -94,11 +96,17 @@ impl View for &Stored {
 }
 
 /// Writes tensors and a JSON text for the header, atomically.
-pub(crate) fn write_tensors(path: &Path, tensors: &[Stored], note: Option<(&str, String)>) -> Result<()> {
+pub(crate) fn write_tensors(
+    path: &Path,
+    tensors: &[Stored],
+    note: Option<(&str, String)>,
+) -> Result<()> {
     let header = note.map(|(key, text)| HashMap::from([(key.to_owned(), text)]));
     let named = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor));
-    let bytes = safetensors::serialize(named, header)
-        .map_err(|error| Error::Write { path: path.into(), source: std::io::Error::other(error) })?;
+    let bytes = safetensors::serialize(named, header).map_err(|error| Error::Write {
+        path: path.into(),
+        source: std::io::Error::other(error),
+    })?;
     write_atomic(path, &bytes)
 }
 
@@ -144,5 +152,8 @@ pub(crate) fn read_note(path: &Path, bytes: &[u8], key: &str) -> Result<String> 
     let fail = |reason: String| Error::Format { path: path.into(), reason };
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| fail(error.to_string()))?;
     let notes = header.metadata().as_ref();
-    notes.and_then(|notes| notes.get(key)).cloned().ok_or_else(|| fail(format!("no `{key}` in the header")))
+    notes
+        .and_then(|notes| notes.get(key))
+        .cloned()
+        .ok_or_else(|| fail(format!("no `{key}` in the header")))
 }

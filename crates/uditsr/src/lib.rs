@@ -19,7 +19,7 @@ pub mod train;
 
 pub use csr::Csr;
 pub use dataset::{Dataset, Interactions, Ranking, Split};
-pub use evaluate::{CUTOFFS, Evaluation, Protocol, Ranker, evaluate};
 pub use error::{Error, Result};
+pub use evaluate::{CUTOFFS, Evaluation, Protocol, Ranker, evaluate};
 pub use real::Real;
 pub use recommender::{Recommender, RecommenderOptions};

@@ -86,12 +86,18 @@ pub(crate) fn sum_rows<T: Real>(out: &mut [T], rows: &[T]) {
             let mut part = vec![T::ZERO; width];
             vectorised(
                 #[inline(always)]
-                || rows.chunks_exact(width).for_each(|row| add(&mut part, row)),
+                || {
+                    for row in rows.chunks_exact(width) {
+                        add(&mut part, row);
+                    }
+                },
             );
             part
         })
         .collect();
-    parts.iter().for_each(|part| add(out, part));
+    for part in &parts {
+        add(out, part);
+    }
 }
 
 /// `out[r] += sum over e in list(r) of what add_entry adds for e`, on all threads, for row-major
@@ -108,7 +114,11 @@ where
         let short = |row: &mut [T], entries: &[E]| {
             vectorised(
                 #[inline(always)]
-                || entries.iter().for_each(|entry| add_entry(row, entry)),
+                || {
+                    for entry in entries {
+                        add_entry(row, entry);
+                    }
+                },
             );
         };
         for (index, row) in rows.chunks_exact_mut(width).enumerate() {
@@ -125,7 +135,9 @@ where
                     part
                 })
                 .collect();
-            parts.iter().for_each(|part| add(row, part));
+            for part in &parts {
+                add(row, part);
+            }
         }
     });
 }
@@ -198,9 +210,14 @@ mod tests {
     fn long_lists_are_summed_in_pieces_with_the_same_result() {
         let values: Vec<u32> = (0..5000).collect();
         let mut out = vec![0.0_f64; 2];
-        reduce_lists(&mut out, 1, |r| &values[..if r == 0 { 5000 } else { 3 }], |row, &v| {
-            row[0] += f64::from(v);
-        });
+        reduce_lists(
+            &mut out,
+            1,
+            |r| &values[..if r == 0 { 5000 } else { 3 }],
+            |row, &v| {
+                row[0] += f64::from(v);
+            },
+        );
         assert_eq!(out, [12_497_500.0, 3.0]);
         let mut total = vec![0.0; 2];
         sum_rows(&mut total, &values.iter().map(|&v| f64::from(v)).collect::<Vec<_>>());

@@ -154,8 +154,8 @@ fn exponential_parts(x: f32) -> (f32, f32) {
     (power, rest)
 }
 
-/// Compiles `run` for each instruction set and runs the widest one of this machine. Everything that
-/// `run` calls must be inlined to profit.
+/// Compiles `run` for each instruction set and runs the widest one of this machine. Only what is
+/// inlined into `run` profits: loops are `for` loops, since `for_each` may stay a function of its own.
 #[inline(always)]
 pub(crate) fn vectorised<R>(run: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(run)

@@ -34,30 +34,34 @@ fn configs() -> impl Strategy<Value = ModelConfig> {
         (any::<bool>(), any::<bool>(), any::<bool>(), 0_usize..3),
         (0_u8..4, 0_u8..4, 0_u8..4, 0_u8..4),
     )
-        .prop_map(move |((layers, dim), (masked, constant, raw, term), (absent, words, shared, bare))| {
-            ModelConfig {
-                dim,
-                layers,
-                item_words: 4,
-                padding: if masked { Padding::Masked } else { Padding::Word },
-                target: if constant { Target::Constant } else { Target::Learned },
-                final_activation: match raw {
-                    true => FinalActivation::Identity,
-                    false => FinalActivation::LeakyRelu,
-                },
-                translation_term: terms[term],
-                edge_queries: if absent == 0 { EdgeQueries::Absent } else { EdgeQueries::Once },
-                generator: if words == 0 { Generator::UserWords } else { Generator::Network },
-                heads: if shared == 0 { Heads::Shared } else { Heads::Separate },
-                sg_lambda: if bare == 0 { 0.0 } else { 1.5 },
-                ..ModelConfig::default()
-            }
-        })
+        .prop_map(
+            move |((layers, dim), (masked, constant, raw, term), (absent, words, shared, bare))| {
+                ModelConfig {
+                    dim,
+                    layers,
+                    item_words: 4,
+                    padding: if masked { Padding::Masked } else { Padding::Word },
+                    target: if constant { Target::Constant } else { Target::Learned },
+                    final_activation: if raw {
+                        FinalActivation::Identity
+                    } else {
+                        FinalActivation::LeakyRelu
+                    },
+                    translation_term: terms[term],
+                    edge_queries: if absent == 0 { EdgeQueries::Absent } else { EdgeQueries::Once },
+                    generator: if words == 0 { Generator::UserWords } else { Generator::Network },
+                    heads: if shared == 0 { Heads::Shared } else { Heads::Separate },
+                    sg_lambda: if bare == 0 { 0.0 } else { 1.5 },
+                    ..ModelConfig::default()
+                }
+            },
+        )
 }
 
 /// A batch of distinct rows, with negatives that may be anything.
 fn batch(graph: &Graph, seed: u32) -> Batch {
-    let rows: Vec<u32> = (0..graph.edges() as u32).filter(|row| (row * 7 + seed) % 3 == 0).collect();
+    let rows: Vec<u32> =
+        (0..graph.edges() as u32).filter(|row| (row * 7 + seed).is_multiple_of(3)).collect();
     let negatives: Vec<u32> =
         rows.iter().map(|row| (row * 5 + seed) % SIZES.items as u32).collect();
     Batch::new(graph, &rows, &negatives)
@@ -164,7 +168,12 @@ fn gradients_are_derivatives() {
                 };
                 let slope = (loss(1e-5) - loss(-1e-5)) / 2e-5;
                 let error = (slope - tensor.values[place]).abs();
-                assert!(error < 1e-8 + 1e-5 * slope.abs(), "{}: {slope} {}", tensor.name, tensor.values[place]);
+                assert!(
+                    error < 1e-8 + 1e-5 * slope.abs(),
+                    "{}: {slope} {}",
+                    tensor.name,
+                    tensor.values[place]
+                );
             }
         }
     }
@@ -189,7 +198,13 @@ fn threads_change_no_bit() {
 }
 
 /// The optimiser as its paper says it: every number in every step.
-fn dense_adamw(config: AdamWConfig, values: &mut [f32], state: &mut [[f32; 2]], gradient: &[f32], step: i32) {
+fn dense_adamw(
+    config: AdamWConfig,
+    values: &mut [f32],
+    state: &mut [[f32; 2]],
+    gradient: &[f32],
+    step: i32,
+) {
     let length = (config.learning_rate / (1.0 - config.beta1.powf(f64::from(step)))) as f32;
     let root = (1.0 / (1.0 - config.beta2.powf(f64::from(step))).sqrt()) as f32;
     let keep = (1.0 - config.learning_rate * config.weight_decay) as f32;

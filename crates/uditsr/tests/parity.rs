@@ -104,11 +104,8 @@ fn check<T: Real>(precision: &str, variant: &str, direct: bool) {
     let config = config(variant);
     let (sizes, graph) = graph(&fixture, &config);
     let mut parameters = initial::<T>(&fixture, &config, sizes);
-    let batch = Batch::new(
-        &graph,
-        &numbers(&fixture.json["batch"]),
-        &numbers(&fixture.json["negatives"]),
-    );
+    let batch =
+        Batch::new(&graph, &numbers(&fixture.json["batch"]), &numbers(&fixture.json["negatives"]));
     let what = |part: &str| format!("{variant}/{part}");
 
     let nodes = propagate(&config, &graph, &parameters).unwrap();
@@ -125,9 +122,10 @@ fn check<T: Real>(precision: &str, variant: &str, direct: bool) {
     }
     assert_close(&scores, &fixture.tensors[&what("scores")], tolerance, &what("scores"));
 
-    let mut step: Box<dyn Step<T>> = match direct {
-        true => Box::new(Direct::new(&config).unwrap()),
-        false => Box::new(Factored::new(&config, &graph).unwrap()),
+    let mut step: Box<dyn Step<T>> = if direct {
+        Box::new(Direct::new(&config).unwrap())
+    } else {
+        Box::new(Factored::new(&config, &graph).unwrap())
     };
     let mut gradients = Gradients::zeros(&config, sizes);
     let adamw = AdamWConfig { learning_rate: 1e-2, weight_decay: 1e-2, ..AdamWConfig::default() };
@@ -176,13 +174,17 @@ const FACTORED: [&str; 9] = [
 
 #[test]
 fn the_direct_computation_agrees_in_double_precision() {
-    FACTORED.iter().for_each(|variant| check::<f64>("f64", variant, true));
+    for variant in FACTORED {
+        check::<f64>("f64", variant, true);
+    }
     check::<f64>("f64", "requery_each_layer", true);
 }
 
 #[test]
 fn the_factored_computation_agrees_in_double_precision() {
-    FACTORED.iter().for_each(|variant| check::<f64>("f64", variant, false));
+    for variant in FACTORED {
+        check::<f64>("f64", variant, false);
+    }
 }
 
 #[test]

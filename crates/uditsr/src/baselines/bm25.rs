@@ -37,7 +37,11 @@ impl Bm25 {
         let items = dataset.items as f64;
         let mean = (dataset.item_words.values().len() as f64 / items).max(f64::MIN_POSITIVE);
         let norm = |item: usize| {
-            let length = dataset.item_words.offsets().get(item + 1).map_or(0, |_| dataset.item_words.row(item).len());
+            let length = dataset
+                .item_words
+                .offsets()
+                .get(item + 1)
+                .map_or(0, |_| dataset.item_words.row(item).len());
             K1 * (1.0 - B + B * length as f64 / mean)
         };
         let weight = |&count: &u32| {

@@ -47,7 +47,11 @@ impl Ranker for Fitted {
         if self.query != Query::Ignored {
             let scale = weight(self.query, query.len());
             for &word in query {
-                add_scaled(&mut target, scale, row(&self.words, self.dim, self.words_at + word as usize));
+                add_scaled(
+                    &mut target,
+                    scale,
+                    row(&self.words, self.dim, self.words_at + word as usize),
+                );
             }
         }
         for (score, &item) in scores.iter_mut().zip(items) {
@@ -74,7 +78,12 @@ struct Example<'a> {
 }
 
 impl<'a> Linear<'a> {
-    pub(super) fn new(config: &'a FitConfig, operator: Operator, layers: usize, query: Query) -> Self {
+    pub(super) fn new(
+        config: &'a FitConfig,
+        operator: Operator,
+        layers: usize,
+        query: Query,
+    ) -> Self {
         Self { config, operator, layers, query }
     }
 
@@ -106,7 +115,10 @@ impl<'a> Linear<'a> {
                     .collect();
                 let (loss, gradient) = self.step(dataset, &base, &examples);
                 if !loss.is_finite() {
-                    return Err(Error::NotFinite { what: "the loss of a baseline", step: optimizer.steps() });
+                    return Err(Error::NotFinite {
+                        what: "the loss of a baseline",
+                        step: optimizer.steps(),
+                    });
                 }
                 optimizer.step(&mut base, &gradient);
             }
@@ -203,8 +215,10 @@ impl<'a> Linear<'a> {
         for example in batch.iter().filter(|example| !example.words.is_empty()) {
             let sides = [example.user, example.item];
             let chances = sides.map(|node| {
-                let logits: Vec<f64> =
-                    table.chunks_exact(d).map(|word| f64::from(dot(row(nodes, d, node), word))).collect();
+                let logits: Vec<f64> = table
+                    .chunks_exact(d)
+                    .map(|word| f64::from(dot(row(nodes, d, node), word)))
+                    .collect();
                 let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let total: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
                 logits.into_iter().map(|logit| (logit - largest).exp() / total).collect::<Vec<_>>()
@@ -262,7 +276,8 @@ mod tests {
     #[test]
     fn gradients_are_derivatives() {
         let dataset = dataset();
-        let config = FitConfig { dim: 3, query_weight: 0.3, regularization: 0.1, ..FitConfig::default() };
+        let config =
+            FitConfig { dim: 3, query_weight: 0.3, regularization: 0.1, ..FitConfig::default() };
         let all: Vec<usize> = (0..30).collect();
         let cases = [
             (Operator::none(&dataset), 0, Query::Ignored),

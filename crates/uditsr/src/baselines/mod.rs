@@ -80,7 +80,11 @@ impl Default for FitConfig {
             layers: 2,
             epochs: 100,
             batch_size: 1024,
-            optimizer: AdamWConfig { learning_rate: 1e-3, weight_decay: 0.0, ..AdamWConfig::default() },
+            optimizer: AdamWConfig {
+                learning_rate: 1e-3,
+                weight_decay: 0.0,
+                ..AdamWConfig::default()
+            },
             regularization: 1e-4,
             query_weight: 1e-3,
             validate_every: 1,
@@ -142,7 +146,9 @@ impl Baseline {
             Self::LightGcnFeed => {
                 Box::new(linear(&feed, graph(&feed), config.layers, Query::Ignored)?)
             }
-            Self::LightGcnAll => Box::new(linear(&all, graph(&all), config.layers, Query::Ignored)?),
+            Self::LightGcnAll => {
+                Box::new(linear(&all, graph(&all), config.layers, Query::Ignored)?)
+            }
             Self::HyperSar => {
                 let operator = Operator::hypergraph(dataset);
                 Box::new(linear(&all, operator, config.layers, Query::Likelihood)?)

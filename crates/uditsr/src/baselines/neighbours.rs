@@ -16,7 +16,9 @@ impl Neighbours {
         let items_of_user = items_of_users(dataset);
         let mut users: Vec<Vec<u32>> = vec![Vec::new(); dataset.items];
         for (user, items) in items_of_user.iter().enumerate() {
-            items.iter().for_each(|&item| users[item as usize].push(user as u32));
+            for &item in items {
+                users[item as usize].push(user as u32);
+            }
         }
         Self { items_of_user, users_of_item: users.into_iter().collect() }
     }

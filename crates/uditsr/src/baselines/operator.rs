@@ -22,8 +22,10 @@ impl Operator {
     /// `1 / sqrt(deg u deg i)` for each distinct pair of the rows, as in LightGCN.
     pub(super) fn bipartite(dataset: &Dataset, rows: &[usize]) -> Self {
         let log = &dataset.train;
-        let mut pairs: Vec<(u32, u32)> =
-            rows.iter().map(|&row| (log.users[row], dataset.users as u32 + log.items[row])).collect();
+        let mut pairs: Vec<(u32, u32)> = rows
+            .iter()
+            .map(|&row| (log.users[row], dataset.users as u32 + log.items[row]))
+            .collect();
         pairs.sort_unstable();
         pairs.dedup();
         let mut degrees = vec![0_u32; nodes(dataset)];
@@ -53,14 +55,17 @@ impl Operator {
         };
         let mut degrees = vec![0.0_f64; nodes(dataset)];
         for row in 0..log.len() {
-            members(row).into_iter().for_each(|node| degrees[node as usize] += 1.0);
+            for node in members(row) {
+                degrees[node as usize] += 1.0;
+            }
         }
         let mut entries = Vec::new();
         for row in 0..log.len() {
             let members = members(row);
             for &a in &members {
                 for &b in &members {
-                    let norm = (degrees[a as usize] * degrees[b as usize]).sqrt() * members.len() as f64;
+                    let norm =
+                        (degrees[a as usize] * degrees[b as usize]).sqrt() * members.len() as f64;
                     entries.push((a, b, (1.0 / norm) as f32));
                 }
             }
@@ -96,7 +101,9 @@ impl Operator {
                 #[inline(always)]
                 || {
                     out.fill(0.0);
-                    for &(other, weight) in &self.entries[self.offsets[node]..self.offsets[node + 1]] {
+                    for &(other, weight) in
+                        &self.entries[self.offsets[node]..self.offsets[node + 1]]
+                    {
                         add_scaled(out, weight, row(x, width, other as usize));
                     }
                 },

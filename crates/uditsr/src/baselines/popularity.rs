@@ -33,9 +33,13 @@ impl Popularity {
 
 impl Ranker for Popularity {
     fn score(&self, _: u32, query: &[u32], items: &[u32], scores: &mut [f32]) {
-        let found = |item: u32| query.iter().filter_map(|&word| self.searches.get(&(item, word))).sum::<u32>();
-        let pairs: Vec<(f64, f64)> =
-            items.iter().map(|&item| (f64::from(u8::from(found(item) > 0)), self.count(item))).collect();
+        let found = |item: u32| {
+            query.iter().filter_map(|&word| self.searches.get(&(item, word))).sum::<u32>()
+        };
+        let pairs: Vec<(f64, f64)> = items
+            .iter()
+            .map(|&item| (f64::from(u8::from(found(item) > 0)), self.count(item)))
+            .collect();
         by_place(&pairs, scores);
     }
 }

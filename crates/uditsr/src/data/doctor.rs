@@ -280,6 +280,13 @@ fn catalogue(e: &Evidence<'_>, out: &mut Vec<Finding>) {
         let level =
             if log.items_not_in_catalogue * 10 > log.items { Level::Warning } else { Level::Note };
         out.push(finding(level, fact, "do both use the same ids?"));
+        if log.items_almost_in_catalogue > 0 {
+            let fact = format!(
+                "{} of them are there with other leading zeros or case",
+                log.items_almost_in_catalogue
+            );
+            out.push(finding(level, fact, "one of the files was read as numbers somewhere"));
+        }
     }
     if log.items_without_events > 0 {
         let fact = format!("{} items of the catalogue have no event", log.items_without_events);

@@ -16,6 +16,7 @@ use super::raw::CatalogueItem;
 use super::report::{Input, Report};
 use super::source::{LogFile, hex};
 use super::vocabulary::Vocabulary;
+use crate::files::read;
 use crate::{Csr, Dataset, Error, Ranking, Result};
 
 const MANIFEST: &str = "prepare.json";
@@ -323,10 +324,6 @@ fn expect_rows(path: &Path, found: usize, expected: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::format(path, format!("expected {expected} rows, found {found}")))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|source| Error::Read { path: path.into(), source })
 }
 
 fn json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {

@@ -98,7 +98,7 @@ impl Prepare {
         let files = source::expand(&self.logs, |file| importer.wants(file))?;
         let catalogue = self.catalogue.as_deref().map(LogFile::new);
         let all: Vec<&LogFile> = files.iter().chain(&catalogue).collect();
-        let read = || {
+        let read = || -> Result<Sink> {
             let mut sink = Sink::new(self.options.max_bad_rows);
             importer.read(&files, &mut sink)?;
             if let Some(file) = &catalogue {

@@ -98,6 +98,8 @@ pub struct LogCounts {
     pub catalogue: usize,
     /// Items with events that the catalogue does not have.
     pub items_not_in_catalogue: usize,
+    /// Of these, those that it has under an id with other case or leading zeros.
+    pub items_almost_in_catalogue: usize,
     /// Items of the catalogue without events.
     pub items_without_events: usize,
 }

@@ -54,6 +54,13 @@ pub(super) fn log(log: &RawLog) -> LogCounts {
     let used = |ids: &Interner, n: &[[u32; 2]]| similar(ids, |id| n[id as usize] != [0, 0]);
     counts.similar_ids = used(&log.users, &users) + used(&log.items, &items);
     counts.catalogue = log.catalogue.len();
+    if counts.catalogue > 0 {
+        let ids: HashSet<&str> = log.catalogue.iter().map(|item| item.id.as_str()).collect();
+        let plain_ids: HashSet<String> = ids.iter().map(|id| plain(id)).collect();
+        let used = log.items.iter().zip(&items).filter(|(_, n)| **n != [0, 0]);
+        let almost = |id: &str| !ids.contains(id) && plain_ids.contains(&plain(id));
+        counts.items_almost_in_catalogue = used.filter(|(id, _)| almost(id)).count();
+    }
     let sold = |id: &str| log.items.find(id).is_some_and(|item| items[item as usize] != [0, 0]);
     let known = log.catalogue.iter().filter(|item| sold(&item.id)).count();
     counts.items_without_events = counts.catalogue - known;
@@ -74,19 +81,23 @@ fn times(events: &[Event], counts: &mut LogCounts) {
     counts.last_day = times.iter().max().map(|&t| time::date(t));
 }
 
+/// An id in lower case without leading zeros.
+fn plain(id: &str) -> String {
+    let trimmed = id.trim_start_matches('0');
+    if trimmed.is_empty() && !id.is_empty() { "0".into() } else { trimmed.to_lowercase() }
+}
+
 /// How many ids are equal to another but for case and leading zeros.
 fn similar(ids: &Interner, is_used: impl Fn(u32) -> bool) -> usize {
     let used = (0..ids.len() as u32).filter(|&id| is_used(id)).map(|id| ids.get(id));
-    let mut plain = HashSet::new();
+    let mut seen = HashSet::new();
     let mut again = 0;
     for id in used {
         // Most ids are plain already, and only those that are not can be like another one.
-        let trimmed = id.trim_start_matches('0');
-        let trimmed = if trimmed.is_empty() { "0" } else { trimmed };
-        if trimmed.len() < id.len() || id.chars().any(char::is_uppercase) {
-            let lower = trimmed.to_lowercase();
+        let lower = plain(id);
+        if lower != id {
             let other = ids.find(&lower).is_some_and(&is_used);
-            again += usize::from(!plain.insert(lower) || other);
+            again += usize::from(!seen.insert(lower) || other);
         }
     }
     again

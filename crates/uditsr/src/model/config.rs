@@ -144,11 +144,7 @@ impl ModelConfig {
     /// The paper's model with what its authors' program does by accident put right, and with the
     /// translation in the score.
     pub fn corrected() -> Self {
-        Self {
-            padding: Padding::Masked,
-            translation_term: TranslationTerm::Dot,
-            ..Self::default()
-        }
+        Self { padding: Padding::Masked, translation_term: TranslationTerm::Dot, ..Self::default() }
     }
 
     /// Checks the ranges of all fields.
@@ -156,9 +152,8 @@ impl ModelConfig {
     /// # Errors
     /// Names the first field that is out of range.
     pub fn validate(&self) -> Result<()> {
-        let fail = |field: &str, reason: String| {
-            Err(Error::Config { field: field.to_owned(), reason })
-        };
+        let fail =
+            |field: &str, reason: String| Err(Error::Config { field: field.to_owned(), reason });
         if self.dim < 2 {
             return fail("dim", format!("must be at least 2, found {}", self.dim));
         }

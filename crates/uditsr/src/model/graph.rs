@@ -30,7 +30,9 @@ pub(crate) struct Adjacency {
 impl Adjacency {
     fn new(nodes: usize, here: &[u32], there: &[u32]) -> Self {
         let mut offsets = vec![0; nodes + 1];
-        here.iter().for_each(|&node| offsets[node as usize + 1] += 1);
+        for &node in here {
+            offsets[node as usize + 1] += 1;
+        }
         for node in 0..nodes {
             offsets[node + 1] += offsets[node];
         }
@@ -237,9 +239,10 @@ impl Graph {
                     taken.extend(self.queries.row(row));
                 }
             }
-            let (counts, width) = match is_user {
-                true => (&self.user_counts, self.widths[1]),
-                false => (&self.item_counts, self.widths[2]),
+            let (counts, width) = if is_user {
+                (&self.user_counts, self.widths[1])
+            } else {
+                (&self.item_counts, self.widths[2])
             };
             let found: Vec<(usize, Vec<u32>)> = queries
                 .into_iter()
@@ -266,7 +269,9 @@ pub(crate) fn places(padding: Padding, words: &[u32], width: usize) -> Vec<u32> 
 
 fn degrees(nodes: usize, ends: &[u32]) -> Vec<u32> {
     let mut degrees = vec![0; nodes];
-    ends.iter().for_each(|&node| degrees[node as usize] += 1);
+    for &node in ends {
+        degrees[node as usize] += 1;
+    }
     degrees
 }
 

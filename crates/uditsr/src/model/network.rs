@@ -36,7 +36,13 @@ impl<T: Real> Linear<T> {
     /// `[n, inputs]` to `[n, outputs]`.
     pub(crate) fn forward(&self, x: &[T]) -> Vec<T> {
         let mut y = self.bias.repeat(x.len() / self.inputs);
-        multiply_rows(&mut y, Accum::Add, x, self.inputs, view(&self.weight, self.inputs).transpose());
+        multiply_rows(
+            &mut y,
+            Accum::Add,
+            x,
+            self.inputs,
+            view(&self.weight, self.inputs).transpose(),
+        );
         y
     }
 

@@ -57,11 +57,12 @@ impl<T: Real> RowVectors<T> {
     }
 }
 
-/// Rows of one scenario on their way through its head, each positive before its negative, so that
-/// gradients that cancel do so exactly.
+/// Positives or negatives of one scenario on their way through its head. They go apart, so that
+/// gradients that cancel between them do so exactly.
 struct Pass<T> {
     rows: Vec<usize>,
     is_search: bool,
+    is_negative: bool,
     input: Vec<T>,
     tape: HeadTape<T>,
 }
@@ -78,30 +79,28 @@ pub(crate) fn objective<T: Real>(
     let (d, n) = (config.dim, searches.len());
     let mut scores = [vec![T::ZERO; n], vec![T::ZERO; n]];
     let mut passes = Vec::new();
-    for is_search in [true, false] {
+    for (is_search, is_negative) in [(true, false), (true, true), (false, false), (false, true)] {
         let rows: Vec<usize> = (0..n).filter(|&row| searches[row] == is_search).collect();
         if rows.is_empty() {
             continue;
         }
-        let mut input = Vec::with_capacity(2 * rows.len() * 3 * d);
-        let queries = match is_search {
-            true => [&vectors.real, &vectors.real],
-            false => [&vectors.generated, &vectors.generated_negative],
+        let items = if is_negative { &vectors.negatives } else { &vectors.items };
+        let queries = match (is_search, is_negative) {
+            (true, _) => &vectors.real,
+            (false, false) => &vectors.generated,
+            (false, true) => &vectors.generated_negative,
         };
-        let items = [&vectors.items, &vectors.negatives];
+        let mut input = Vec::with_capacity(rows.len() * 3 * d);
         for &r in &rows {
-            for (items, queries) in items.into_iter().zip(queries) {
-                for part in [&vectors.users, items, queries] {
-                    input.extend_from_slice(row(part, d, r));
-                }
+            for part in [&vectors.users, items, queries] {
+                input.extend_from_slice(row(part, d, r));
             }
         }
         let (found, tape) = pick(network, is_search, config.heads).forward(config, &input);
-        for (index, &r) in rows.iter().enumerate() {
-            scores[0][r] = found[2 * index];
-            scores[1][r] = found[2 * index + 1];
+        for (&r, score) in rows.iter().zip(found) {
+            scores[usize::from(is_negative)][r] = score;
         }
-        passes.push(Pass { rows, is_search, input, tape });
+        passes.push(Pass { rows, is_search, is_negative, input, tape });
     }
 
     let mut losses = Losses::default();
@@ -118,23 +117,23 @@ pub(crate) fn objective<T: Real>(
         }
     }
 
-    for Pass { rows, is_search, input, tape } in &passes {
-        let dy: Vec<T> = rows.iter().flat_map(|&r| [T::of(d_score[r]), T::of(-d_score[r])]).collect();
+    for Pass { rows, is_search, is_negative, input, tape } in &passes {
+        let sign = if *is_negative { -1.0 } else { 1.0 };
+        let dy: Vec<T> = rows.iter().map(|&r| T::of(sign * d_score[r])).collect();
         let head = pick(network, *is_search, config.heads);
         let grads = pick_mut(gradients, *is_search, config.heads);
         let dx = head.backward(config, (input, tape), &dy, grads);
-        for (index, dx) in dx.chunks_exact(3 * d).enumerate() {
-            let r = rows[index / 2];
+        let items = if *is_negative { &mut back.negatives } else { &mut back.items };
+        let queries = match (is_search, is_negative) {
+            (true, _) => &mut back.real,
+            (false, false) => &mut back.generated,
+            (false, true) => &mut back.generated_negative,
+        };
+        for (&r, dx) in rows.iter().zip(dx.chunks_exact(3 * d)) {
             let place = r * d..(r + 1) * d;
-            let (items, queries) = match (index % 2 == 0, is_search) {
-                (true, true) => (&mut back.items, &mut back.real),
-                (true, false) => (&mut back.items, &mut back.generated),
-                (false, true) => (&mut back.negatives, &mut back.real),
-                (false, false) => (&mut back.negatives, &mut back.generated_negative),
-            };
+            add(&mut back.users[place.clone()], &dx[..d]);
             add(&mut items[place.clone()], &dx[d..2 * d]);
-            add(&mut queries[place.clone()], &dx[2 * d..]);
-            add(&mut back.users[place], &dx[..d]);
+            add(&mut queries[place], &dx[2 * d..]);
         }
     }
     (losses, scores, back)

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::config::ModelConfig;
 use super::network::Network;
+use crate::Result;
 use crate::files::{Stored, TensorFile, read, write_tensors};
 use crate::random;
 use crate::real::Real;
-use crate::Result;
 
 /// How many users, items and words there are, the padding word included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,8 +75,11 @@ impl<T: Real> Parameters<T> {
     pub fn init(config: &ModelConfig, sizes: Sizes, seed: u64) -> Self {
         let mut parameters = Self::zeros(config, sizes);
         let Self { words, users, items, network, .. } = &mut parameters;
-        let tables =
-            [("words", words, sizes.words), ("users", users, sizes.users), ("items", items, sizes.items)];
+        let tables = [
+            ("words", words, sizes.words),
+            ("users", users, sizes.users),
+            ("items", items, sizes.items),
+        ];
         for (name, table, rows) in tables {
             let bound = (6.0 / (rows + config.dim) as f64).sqrt();
             Draw(random::stream(seed, name, 0)).uniform(table, bound);
@@ -90,7 +93,8 @@ impl<T: Real> Parameters<T> {
     /// # Errors
     /// The file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let stored = |tensor: Tensor<'_, T>| Stored::numbers(tensor.name, &tensor.shape, tensor.values);
+        let stored =
+            |tensor: Tensor<'_, T>| Stored::numbers(tensor.name, &tensor.shape, tensor.values);
         write_tensors(path, &self.tensors().into_iter().map(stored).collect::<Vec<_>>(), None)
     }
 

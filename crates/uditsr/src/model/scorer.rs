@@ -81,7 +81,12 @@ fn product<T: Real>(x: &[T], weight: &[T], d: usize) -> Vec<T> {
 impl<T: Real> Scorer<T> {
     /// The model of these parameters after propagation on a graph: `nodes` are the propagated users
     /// and items.
-    pub fn new(config: &ModelConfig, graph: &Graph, parameters: Parameters<T>, nodes: [Vec<T>; 2]) -> Self {
+    pub fn new(
+        config: &ModelConfig,
+        graph: &Graph,
+        parameters: Parameters<T>,
+        nodes: [Vec<T>; 2],
+    ) -> Self {
         let words = [graph.user_words.clone(), graph.item_words.clone()];
         Self::from_parts(config, parameters, nodes, words)
     }
@@ -103,11 +108,22 @@ impl<T: Real> Scorer<T> {
         };
         let network = &parameters.network;
         let heads = [fold(&network.search), fold(&network.recommend)];
-        let first = |index: usize| columns(&network.demand[0].weight, 4 * d, index * d, (index + 1) * d);
+        let first =
+            |index: usize| columns(&network.demand[0].weight, 4 * d, index * d, (index + 1) * d);
         let item_parts = product(&parameters.items, &first(1), d);
         let word_parts = product(&parameters.words, &first(3), d);
         let config = config.clone();
-        Self { config, parameters, users, items, user_words, item_words, heads, item_parts, word_parts }
+        Self {
+            config,
+            parameters,
+            users,
+            items,
+            user_words,
+            item_words,
+            heads,
+            item_parts,
+            word_parts,
+        }
     }
 
     /// The parameters.
@@ -188,18 +204,34 @@ impl<T: Real> Scorer<T> {
                 || {
                     for (out, &item) in first.chunks_exact_mut(2 * d).zip(items) {
                         self.first_layer(&side, item as usize, out);
-                        out.iter_mut().for_each(|value| *value = value.hyperbolic_tangent());
+                        for value in out {
+                            *value = value.hyperbolic_tangent();
+                        }
                     }
                 },
             );
             let mut hidden = second.bias.repeat(items.len());
-            multiply(&mut hidden, Accum::Add, view(&first, 2 * d), view(&second.weight, 2 * d).transpose());
+            multiply(
+                &mut hidden,
+                Accum::Add,
+                view(&first, 2 * d),
+                view(&second.weight, 2 * d).transpose(),
+            );
             vectorised(
                 #[inline(always)]
-                || hidden.iter_mut().for_each(|value| *value = value.hyperbolic_tangent()),
+                || {
+                    for value in &mut hidden {
+                        *value = value.hyperbolic_tangent();
+                    }
+                },
             );
             let mut demand = third.bias.repeat(items.len());
-            multiply(&mut demand, Accum::Add, view(&hidden, 2 * d), view(&third.weight, 2 * d).transpose());
+            multiply(
+                &mut demand,
+                Accum::Add,
+                view(&hidden, 2 * d),
+                view(&third.weight, 2 * d).transpose(),
+            );
             all.extend(demand);
         }
         all
@@ -307,12 +339,16 @@ impl<T: Real> Scorer<T> {
         }
         let demand_of = |index: usize| if is_shared { demand } else { row(demand, d, index) };
         let mut a = vec![T::ZERO; BLOCK.min(items.len()) * first.outputs];
-        for (block, (items, scores)) in items.chunks(BLOCK).zip(scores.chunks_mut(BLOCK)).enumerate() {
+        for (block, (items, scores)) in
+            items.chunks(BLOCK).zip(scores.chunks_mut(BLOCK)).enumerate()
+        {
             let a = &mut a[..items.len() * first.outputs];
             vectorised(
                 #[inline(always)]
                 || {
-                    for (index, (a, &item)) in a.chunks_exact_mut(first.outputs).zip(items).enumerate() {
+                    for (index, (a, &item)) in
+                        a.chunks_exact_mut(first.outputs).zip(items).enumerate()
+                    {
                         a.copy_from_slice(&shared);
                         add(a, row(&folded.items, first.outputs, item as usize));
                         if !is_shared {
@@ -326,7 +362,9 @@ impl<T: Real> Scorer<T> {
             let weight = view(&middle.weight, middle.inputs).transpose();
             multiply(&mut b, Accum::Add, view(a, first.outputs), weight);
             leaky(&mut b);
-            for (index, (score, b)) in scores.iter_mut().zip(b.chunks_exact(middle.outputs)).enumerate() {
+            for (index, (score, b)) in
+                scores.iter_mut().zip(b.chunks_exact(middle.outputs)).enumerate()
+            {
                 let mut value = [dot(b, &last.weight) + last.bias[0]];
                 if self.config.final_activation == FinalActivation::LeakyRelu {
                     leaky(&mut value);
@@ -334,7 +372,8 @@ impl<T: Real> Scorer<T> {
                 if let Some(&weight) = head.translation.first() {
                     let item = self.item(items[index]);
                     let query = demand_of(block * BLOCK + index);
-                    value[0] += weight * translation(self.config.translation_term, user, item, query);
+                    value[0] +=
+                        weight * translation(self.config.translation_term, user, item, query);
                 }
                 *score = value[0];
             }

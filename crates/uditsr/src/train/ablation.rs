@@ -48,7 +48,8 @@ impl Ablation {
             Self::NoGenerator => model.generator = Generator::UserWords,
             Self::NoSupervision => model.sg_lambda = 0.0,
             Self::ShuffledQueries => {
-                let searches: Vec<usize> = (0..train.len()).filter(|&row| train.is_search(row)).collect();
+                let searches: Vec<usize> =
+                    (0..train.len()).filter(|&row| train.is_search(row)).collect();
                 let mut others = searches.clone();
                 random::shuffle(&mut random::stream(seed, "shuffled queries", 0), &mut others);
                 let mut source: Vec<usize> = (0..train.len()).collect();

@@ -45,7 +45,9 @@ pub(super) fn save(
     optimizer: &AdamW<f32>,
 ) -> Result<()> {
     let mut stored = Vec::new();
-    for (Tensor { name, shape, values }, moments) in parameters.tensors().into_iter().zip(&optimizer.moments) {
+    for (Tensor { name, shape, values }, moments) in
+        parameters.tensors().into_iter().zip(&optimizer.moments)
+    {
         stored.push(Stored::numbers(format!("first/{name}"), &shape, &moments.first));
         stored.push(Stored::numbers(format!("second/{name}"), &shape, &moments.second));
         stored.push(Stored::numbers(format!("value/{name}"), &shape, values));

@@ -153,7 +153,11 @@ impl<T: Real> AdamW<T> {
                     for (row, (current, _)) in touched.filter(|(_, (_, slot))| **slot != u32::MAX) {
                         let place = row * dim..(row + 1) * dim;
                         let [value, first, second] = &mut rows.0;
-                        let row = [&mut value[place.clone()], &mut first[place.clone()], &mut second[place]];
+                        let row = [
+                            &mut value[place.clone()],
+                            &mut first[place.clone()],
+                            &mut second[place],
+                        ];
                         replay(row, &rates[*current as usize..step as usize]);
                         *current = step;
                     }
@@ -181,12 +185,18 @@ impl<T: Real> AdamW<T> {
                 .zip(gradients.slots.par_chunks(ROWS))
                 .for_each(|((mut rows, current), slots)| {
                     let touched = current.iter_mut().zip(slots).enumerate();
-                    for (row, (current, &slot)) in touched.filter(|(_, (_, slot))| **slot != u32::MAX) {
+                    for (row, (current, &slot)) in
+                        touched.filter(|(_, (_, slot))| **slot != u32::MAX)
+                    {
                         let place = row * dim..(row + 1) * dim;
                         let slot = slot as usize;
                         let gradient = &gradients.values[slot * dim..(slot + 1) * dim];
                         let [value, first, second] = &mut rows.0;
-                        let row = [&mut value[place.clone()], &mut first[place.clone()], &mut second[place]];
+                        let row = [
+                            &mut value[place.clone()],
+                            &mut first[place.clone()],
+                            &mut second[place],
+                        ];
                         update(row, gradient, rates);
                         *current = step;
                     }
@@ -241,7 +251,10 @@ fn rows<'a, T: Real>(
 ) -> impl IndexedParallelIterator<Item = Rows<'a, T>> {
     let chunk = ROWS * dim;
     let moments = first.par_chunks_mut(chunk).zip(second.par_chunks_mut(chunk));
-    value.par_chunks_mut(chunk).zip(moments).map(|(value, (first, second))| Rows([value, first, second]))
+    value
+        .par_chunks_mut(chunk)
+        .zip(moments)
+        .map(|(value, (first, second))| Rows([value, first, second]))
 }
 
 /// One step of some numbers.
@@ -268,8 +281,8 @@ fn replay<T: Real>([value, first, second]: [&mut [T]; 3], rates: &[Rates<T>]) {
             #[inline(always)]
             || {
                 for rates in rates {
-                    value.iter_mut().for_each(|value| *value *= rates.keep);
-                    second.iter_mut().for_each(|second| *second = rates.beta2 * *second);
+                    crate::real::scale(value, rates.keep);
+                    crate::real::scale(second, rates.beta2);
                 }
             },
         );
@@ -284,7 +297,8 @@ fn replay<T: Real>([value, first, second]: [&mut [T]; 3], rates: &[Rates<T>]) {
                     *value *= rates.keep;
                     *first = rates.beta1 * *first;
                     *second = rates.beta2 * *second;
-                    *value -= rates.length * (*first / (second.root() * rates.root + rates.epsilon));
+                    *value -=
+                        rates.length * (*first / (second.root() * rates.root + rates.epsilon));
                 }
             }
         },

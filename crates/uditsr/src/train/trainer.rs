@@ -10,8 +10,8 @@ use super::progress::{EpochRecord, Event, Listener, append, truncate};
 use super::sampler::Epoch;
 use crate::evaluate::{Evaluation, Protocol, evaluate, items_of_users};
 use crate::model::{
-    Batch, Direct, EdgeQueries, Factored, Gradients, Graph, Losses, ModelConfig, Parameters, Scorer,
-    Sizes, Step, propagate,
+    Batch, Direct, EdgeQueries, Factored, Gradients, Graph, Losses, ModelConfig, Parameters,
+    Scorer, Sizes, Step, propagate,
 };
 use crate::{Csr, Dataset, Error, Result, Split};
 
@@ -214,7 +214,10 @@ impl<'a> Trainer<'a> {
             let losses = step.step(&self.graph, &self.parameters, &batch, gradients)?;
             self.graph.restore(hold_out, &batch);
             if !losses.total().is_finite() {
-                return Err(Error::NotFinite { what: "the loss", step: self.optimizer.steps() + 1 });
+                return Err(Error::NotFinite {
+                    what: "the loss",
+                    step: self.optimizer.steps() + 1,
+                });
             }
             self.optimizer.step(&mut self.parameters, gradients);
             let weight = rows.len() as f64 / epoch.rows.len() as f64;
@@ -234,7 +237,7 @@ impl<'a> Trainer<'a> {
     fn validate(&mut self, record: &mut EpochRecord) -> Result<bool> {
         let train = &self.state.train;
         let is_last = self.state.epoch == train.epochs;
-        let is_due = self.state.epoch % train.validate_every == 0 || is_last;
+        let is_due = self.state.epoch.is_multiple_of(train.validate_every) || is_last;
         if self.dataset.valid.positives.is_empty() || !is_due {
             return Ok(false);
         }

@@ -119,4 +119,9 @@ fn oddities_are_counted() {
     let prepared = prepare.prepare().unwrap();
     assert_eq!(prepared.report.oddities.repeated_items, 1);
     assert_eq!(prepared.catalogue[0].title, "longer");
+
+    fs::write(dir.path().join("items.csv"), "upc,title\n00I1,a\n").unwrap();
+    let report = prepare.check().unwrap();
+    assert_eq!(report.log.items_almost_in_catalogue, 1);
+    assert!(finds(&report, Level::Warning, "1 of them are there with other leading zeros or case"));
 }

@@ -3,6 +3,7 @@
 mod events;
 mod hetrec;
 mod jdsearch;
+mod json;
 mod kuaisar;
 mod movielens;
 mod mt;

@@ -1,11 +1,9 @@
-//! Rows and columns of any file: CSV, TSV, other separators, JSON Lines.
+//! Rows and columns of any file; here of those with separators.
 
 use std::borrow::Cow;
 use std::io::{self, BufRead};
 
 use csv::ByteRecord;
-use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
-use serde_json::Value;
 
 use crate::data::raw::Sink;
 use crate::data::source::LogFile;
@@ -32,6 +30,12 @@ impl Column {
 
     pub(super) const fn optional(name: &'static str, aliases: &'static [&'static str]) -> Self {
         Self { name, aliases, required: false }
+    }
+
+    /// Place of a name among our name and the aliases, none if it is not one of them.
+    pub(super) fn rank(&self, name: &str) -> Option<usize> {
+        let mut names = std::iter::once(&self.name).chain(self.aliases);
+        names.position(|own| same_name(own, name))
     }
 
     /// Position in a header; our name is looked for first, then the aliases in their order.
@@ -101,7 +105,7 @@ pub(super) fn read_any(
     match file.extension().as_str() {
         "csv" => read(file, Layout::CSV, columns, sink, each),
         "tsv" | "tab" => read(file, Layout::TSV, columns, sink, each),
-        "jsonl" | "ndjson" | "json" => read_json(file, columns, sink, each),
+        "jsonl" | "ndjson" | "json" => super::json::read(file, columns, sink, each),
         #[cfg(feature = "parquet")]
         "parquet" => super::parquet::read(file, columns, sink, each),
         #[cfg(not(feature = "parquet"))]
@@ -257,7 +261,7 @@ impl Records {
 }
 
 /// A line without its end and, in the first, without the mark of UTF-8.
-fn trimmed(line: &[u8], is_first: bool) -> &[u8] {
+pub(super) fn trimmed(line: &[u8], is_first: bool) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if is_first { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line }
@@ -269,92 +273,6 @@ fn split(mut text: &[u8], separator: &[u8], mut each: impl FnMut(&[u8])) {
         text = &text[at + separator.len()..];
     }
     each(text);
-}
-
-/// Reads a file with one JSON object per line.
-fn read_json(
-    file: &LogFile,
-    columns: &[Column],
-    sink: &mut Sink,
-    each: &mut Each<'_>,
-) -> Result<()> {
-    let mut reader = file.open()?;
-    let mut buffer = Vec::new();
-    let mut line = 0;
-    loop {
-        buffer.clear();
-        if reader.read_until(b'\n', &mut buffer).map_err(|e| file.unreadable(e))? == 0 {
-            return Ok(());
-        }
-        line += 1;
-        let text = trimmed(&buffer, line == 1);
-        if text.trim_ascii().is_empty() {
-            continue;
-        }
-        let mut json = serde_json::Deserializer::from_slice(text);
-        match Object(columns).deserialize(&mut json).and_then(|values| {
-            json.end()?;
-            Ok(values)
-        }) {
-            Ok(values) => {
-                let values: Vec<&str> = values.iter().map(String::as_str).collect();
-                each(sink, line, &values)?;
-            }
-            Err(error) => sink.bad(line, "row", format!("no JSON object: {error}"))?,
-        }
-    }
-}
-
-/// The wanted fields of a JSON object, as text.
-struct Object<'a>(&'a [Column]);
-
-impl<'de> DeserializeSeed<'de> for Object<'_> {
-    type Value = Vec<String>;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, json: D) -> Result<Vec<String>, D::Error> {
-        json.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Object<'_> {
-    type Value = Vec<String>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vec<String>, A::Error> {
-        let mut values = vec![String::new(); self.0.len()];
-        let mut ranks = vec![usize::MAX; self.0.len()];
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            // Of several names of one column, the one that a header would have given wins.
-            let rank = |column: &Column| {
-                let mut names = std::iter::once(&column.name).chain(column.aliases);
-                names.position(|name| same_name(name, &key))
-            };
-            let found = self.0.iter().enumerate().find_map(|(slot, c)| Some((slot, rank(c)?)));
-            match found {
-                Some((slot, rank)) if rank < ranks[slot] => {
-                    values[slot] = plain(map.next_value()?);
-                    ranks[slot] = rank;
-                }
-                _ => drop(map.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(values)
-    }
-}
-
-/// A JSON value as a field of a table would have it.
-fn plain(value: Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text,
-        Value::Array(values) => {
-            values.into_iter().map(plain).collect::<Vec<_>>().join(LIST_SEPARATOR)
-        }
-        value => value.to_string(),
-    }
 }
 
 /// What stands between the elements of a list in one field.

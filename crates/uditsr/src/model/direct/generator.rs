@@ -72,7 +72,8 @@ pub(super) fn generate<T: Real>(
         let known: Vec<_> = words(graph.words_of_item(item as usize)).collect();
         let weights = &mut attention[pair * places..(pair + 1) * places];
         let mut context = vec![T::ZERO; d];
-        let logit = |place: usize| dot(row(&keys, d, pair), row(&attended, d, pair * places + place));
+        let logit =
+            |place: usize| dot(row(&keys, d, pair), row(&attended, d, pair * places + place));
         let logits: Vec<f64> = known.iter().map(|&(place, _)| logit(place).wide()).collect();
         let largest = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let total: f64 = logits.iter().map(|logit| (logit - largest).exp()).sum();
@@ -87,7 +88,9 @@ pub(super) fn generate<T: Real>(
         input.extend(context);
     }
     let tanh = |mut values: Vec<T>| {
-        values.iter_mut().for_each(|value| *value = value.hyperbolic_tangent());
+        for value in &mut values {
+            *value = value.hyperbolic_tangent();
+        }
         values
     };
     let first = tanh(network.demand[0].forward(&input));
@@ -137,9 +140,12 @@ pub(super) fn generate_backward<T: Real>(
         let context = &input[pair * 4 * d + 3 * d..(pair + 1) * 4 * d];
         let weights = &tape.attention[pair * places..(pair + 1) * places];
         let known: Vec<_> = words(graph.words_of_item(item as usize)).collect();
-        let slopes: Vec<T> =
-            known.iter().map(|&(_, index)| dot(context, row(&parameters.words, d, index))).collect();
-        let mean: T = known.iter().zip(&slopes).map(|(&(place, _), &slope)| weights[place] * slope).sum();
+        let slopes: Vec<T> = known
+            .iter()
+            .map(|&(_, index)| dot(context, row(&parameters.words, d, index)))
+            .collect();
+        let mean: T =
+            known.iter().zip(&slopes).map(|(&(place, _), &slope)| weights[place] * slope).sum();
         for (&(place, index), &slope) in known.iter().zip(&slopes) {
             add_scaled(&mut gradients.words[index * d..(index + 1) * d], weights[place], context);
             let logit = weights[place] * (slope - mean);

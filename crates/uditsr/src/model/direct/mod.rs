@@ -3,13 +3,13 @@
 mod generator;
 mod propagation;
 
+use super::Step;
 use super::batch::Batch;
 use super::config::ModelConfig;
 use super::gradients::{Gradients, RowGradients};
 use super::graph::Graph;
 use super::objective::{Losses, RowVectors, objective};
 use super::parameters::Parameters;
-use super::Step;
 use crate::Result;
 use crate::matrix::row;
 use crate::real::{Real, add};
@@ -100,8 +100,13 @@ impl<T: Real> Step<T> for Direct {
             generated: positive_tape.demand.clone(),
             generated_negative: negative_tape.demand.clone(),
         };
-        let (losses, _, back) =
-            objective(config, &parameters.network, &batch.searches, &vectors, &mut gradients.network);
+        let (losses, _, back) = objective(
+            config,
+            &parameters.network,
+            &batch.searches,
+            &vectors,
+            &mut gradients.network,
+        );
 
         let mut stars = NodeGradients {
             users: vec![T::ZERO; parameters.users.len()],
@@ -116,14 +121,18 @@ impl<T: Real> Step<T> for Direct {
             }
         }
         let mut nodes = propagate_backward(config, graph, (parameters, &tape), &stars, gradients);
-        let passes =
-            [(positive, &positive_tape, back.generated), (negative, &negative_tape, back.generated_negative)];
+        let passes = [
+            (positive, &positive_tape, back.generated),
+            (negative, &negative_tape, back.generated_negative),
+        ];
         for (pairs, tape, demand) in passes {
             let input = (graph, parameters, tables);
             generate_backward(config, input, (pairs, tape), &demand, (gradients, &mut nodes));
         }
-        gradients.users = RowGradients { values: nodes.users, ..RowGradients::dense(graph.sizes.users, 0) };
-        gradients.items = RowGradients { values: nodes.items, ..RowGradients::dense(graph.sizes.items, 0) };
+        gradients.users =
+            RowGradients { values: nodes.users, ..RowGradients::dense(graph.sizes.users, 0) };
+        gradients.items =
+            RowGradients { values: nodes.items, ..RowGradients::dense(graph.sizes.items, 0) };
         Ok(losses)
     }
 }

@@ -97,7 +97,8 @@ impl<T: Real> PairTape<T> {
         self.first.resize(set.len() * 2 * d, T::ZERO);
         self.second.resize(set.len() * 2 * d, T::ZERO);
         let tasks = Tasks::new(set);
-        let cut = |ends: &[usize], width: usize| ends.iter().map(|end| end * width).collect::<Vec<_>>();
+        let cut =
+            |ends: &[usize], width: usize| ends.iter().map(|end| end * width).collect::<Vec<_>>();
         let attention = split_at_ends(&mut self.attention, &cut(&tasks.pairs, places));
         let first = split_at_ends(&mut self.first, &cut(&tasks.pairs, 2 * d));
         let second = split_at_ends(&mut self.second, &cut(&tasks.pairs, 2 * d));
@@ -137,22 +138,24 @@ impl<T: Real> PairTape<T> {
     ) {
         let (d, places) = (inputs.d, inputs.places);
         let tasks = Tasks::new(set);
-        let cut = |ends: &[usize], width: usize| ends.iter().map(|end| end * width).collect::<Vec<_>>();
+        let cut =
+            |ends: &[usize], width: usize| ends.iter().map(|end| end * width).collect::<Vec<_>>();
         let attention = split_at_ends(&mut self.attention, &cut(&tasks.pairs, places));
         let first = split_at_ends(&mut self.first, &cut(&tasks.pairs, 2 * d));
         let second = split_at_ends(&mut self.second, &cut(&tasks.pairs, 2 * d));
         let of_items = split_at_ends(items.items, &cut(&tasks.items, 2 * d));
         let of_words = split_at_ends(items.words, &cut(&tasks.items, places * 3 * d));
-        let parts: Vec<(Vec<T>, Vec<T>)> = (runs(set, &tasks), attention, first, second, of_items, of_words)
-            .into_par_iter()
-            .zip(firsts(&tasks))
-            .map(|((runs, attention, first, second, items, words), (_, item))| {
-                let part = hidden_task(inputs, runs, [first, second], &fill);
-                let items = ItemGradients { items, words };
-                attention_task(inputs, set, (runs, item), [attention, first, second], items);
-                part
-            })
-            .collect();
+        let parts: Vec<(Vec<T>, Vec<T>)> =
+            (runs(set, &tasks), attention, first, second, of_items, of_words)
+                .into_par_iter()
+                .zip(firsts(&tasks))
+                .map(|((runs, attention, first, second, items, words), (_, item))| {
+                    let part = hidden_task(inputs, runs, [first, second], &fill);
+                    let items = ItemGradients { items, words };
+                    attention_task(inputs, set, (runs, item), [attention, first, second], items);
+                    part
+                })
+                .collect();
         let (weights, biases): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
         sum_parts(&mut layer.weight, &weights);
         sum_parts(&mut layer.bias, &biases);
@@ -161,7 +164,8 @@ impl<T: Real> PairTape<T> {
 
 /// First pair and first item place of each task.
 fn firsts(tasks: &Tasks) -> Vec<(usize, usize)> {
-    let starts = |ends: &[usize]| std::iter::once(0).chain(ends.iter().copied()).collect::<Vec<_>>();
+    let starts =
+        |ends: &[usize]| std::iter::once(0).chain(ends.iter().copied()).collect::<Vec<_>>();
     let (pairs, items) = (starts(&tasks.pairs), starts(&tasks.items));
     (0..tasks.runs.len()).map(|task| (pairs[task], items[task])).collect()
 }
@@ -186,7 +190,9 @@ fn forward_task<T: Real>(
             vectorised(
                 #[inline(always)]
                 || {
-                    logits.chunks_exact_mut(places).for_each(|logits| softmax(logits, words));
+                    for logits in logits.chunks_exact_mut(places) {
+                        softmax(logits, words);
+                    }
                     for (hidden, pair) in hidden.chunks_exact_mut(2 * d).zip(block) {
                         let user = &user_row(inputs.users, 3 * d, set, pair)[d..];
                         for ((hidden, &user), &item) in hidden.iter_mut().zip(user).zip(item) {
@@ -202,9 +208,18 @@ fn forward_task<T: Real>(
     for (first, second) in first.chunks_mut(BLOCK * 2 * d).zip(second.chunks_mut(BLOCK * 2 * d)) {
         vectorised(
             #[inline(always)]
-            || first.iter_mut().for_each(|value| *value = value.hyperbolic_tangent()),
+            || {
+                for value in first.iter_mut() {
+                    *value = value.hyperbolic_tangent();
+                }
+            },
         );
-        multiply(second, Accum::Replace, view(first, 2 * d), view(&layer.weight, 2 * d).transpose());
+        multiply(
+            second,
+            Accum::Replace,
+            view(first, 2 * d),
+            view(&layer.weight, 2 * d).transpose(),
+        );
         vectorised(
             #[inline(always)]
             || {
@@ -223,7 +238,8 @@ fn forward_task<T: Real>(
 fn softmax<T: Real>(logits: &mut [T], words: &[u32]) {
     let mut largest = None;
     for (&logit, _) in logits.iter().zip(words).filter(|(_, word)| **word != NONE) {
-        largest = Some(largest.map_or(logit, |largest| if logit > largest { logit } else { largest }));
+        largest =
+            Some(largest.map_or(logit, |largest| if logit > largest { logit } else { largest }));
     }
     let largest = largest.unwrap_or(T::ZERO);
     let mut total = T::ZERO;
@@ -254,19 +270,21 @@ fn hidden_task<T: Real>(
     let mut pair = start;
     for (first, second) in first.chunks_mut(BLOCK * width).zip(second.chunks_mut(BLOCK * width)) {
         let (gradient, below) = (&mut gradient[..first.len()], &mut below[..first.len()]);
-        for row in gradient.chunks_exact_mut(width) {
-            while run.next_if(|run| run.end <= pair).is_some() {}
-            let item = run.peek().map_or(0, |run| run.item);
-            fill(pair, item, row);
-            pair += 1;
-        }
         vectorised(
             #[inline(always)]
             || {
+                for row in gradient.chunks_exact_mut(width) {
+                    while run.next_if(|run| run.end <= pair).is_some() {}
+                    let item = run.peek().map_or(0, |run| run.item);
+                    fill(pair, item, row);
+                    pair += 1;
+                }
                 for (gradient, &y) in gradient.iter_mut().zip(second.iter()) {
                     *gradient *= T::ONE - y * y;
                 }
-                gradient.chunks_exact(width).for_each(|row| add(&mut bias, row));
+                for row in gradient.chunks_exact(width) {
+                    add(&mut bias, row);
+                }
             },
         );
         multiply(&mut weight, Accum::Add, view(gradient, width).transpose(), view(first, width));
@@ -305,13 +323,25 @@ fn attention_task<T: Real>(
             let local = block.start - start..block.end - start;
             let weights = &mut attention[local.start * places..local.end * places];
             let hidden = &first[local.start * 2 * d..local.end * 2 * d];
-            multiply(&mut of_parts, Accum::Add, view(weights, places).transpose(), view(hidden, 2 * d));
+            multiply(
+                &mut of_parts,
+                Accum::Add,
+                view(weights, places).transpose(),
+                view(hidden, 2 * d),
+            );
             slopes.resize(weights.len(), T::ZERO);
-            multiply(&mut slopes, Accum::Replace, view(hidden, 2 * d), view(&parts, 2 * d).transpose());
+            multiply(
+                &mut slopes,
+                Accum::Replace,
+                view(hidden, 2 * d),
+                view(&parts, 2 * d).transpose(),
+            );
             vectorised(
                 #[inline(always)]
                 || {
-                    hidden.chunks_exact(2 * d).for_each(|row| add(of_item, row));
+                    for row in hidden.chunks_exact(2 * d) {
+                        add(of_item, row);
+                    }
                     let rows = weights.chunks_exact_mut(places).zip(slopes.chunks_exact(places));
                     for (weights, slopes) in rows {
                         let mean = dot(weights, slopes);

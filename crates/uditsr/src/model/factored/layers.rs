@@ -55,24 +55,42 @@ impl Kind<'_> {
     }
 
     /// `out[s] += sum of values of the neighbours` among the first `limit` slots of `others`.
-    fn sum<T: Real>(&self, graph: &Graph, others: &Reached, limit: usize, values: &[T], out: &mut [T], d: usize) {
+    fn sum<T: Real>(
+        &self,
+        graph: &Graph,
+        others: &Reached,
+        limit: usize,
+        values: &[T],
+        out: &mut [T],
+        d: usize,
+    ) {
         let list = |slot| self.list(slot);
         if graph.any_removed {
-            reduce_lists(out, d, list, #[inline(always)]
-            |sum, entry: &Incidence| {
-                let slot = others.slot(entry.node);
-                if slot < limit && !graph.removed[entry.edge as usize] {
-                    add(sum, row(values, d, slot));
-                }
-            });
+            reduce_lists(
+                out,
+                d,
+                list,
+                #[inline(always)]
+                |sum, entry: &Incidence| {
+                    let slot = others.slot(entry.node);
+                    if slot < limit && !graph.removed[entry.edge as usize] {
+                        add(sum, row(values, d, slot));
+                    }
+                },
+            );
         } else {
-            reduce_lists(out, d, list, #[inline(always)]
-            |sum, entry: &Incidence| {
-                let slot = others.slot(entry.node);
-                if slot < limit {
-                    add(sum, row(values, d, slot));
-                }
-            });
+            reduce_lists(
+                out,
+                d,
+                list,
+                #[inline(always)]
+                |sum, entry: &Incidence| {
+                    let slot = others.slot(entry.node);
+                    if slot < limit {
+                        add(sum, row(values, d, slot));
+                    }
+                },
+            );
         }
     }
 }
@@ -153,13 +171,7 @@ impl<T: Real> Layers<T> {
 }
 
 /// `out = out * share + sign * demand`.
-fn finish<T: Real>(
-    out: &mut [T],
-    d: usize,
-    share: impl Fn(usize) -> T,
-    sign: T,
-    demand: &[T],
-) {
+fn finish<T: Real>(out: &mut [T], d: usize, share: impl Fn(usize) -> T, sign: T, demand: &[T]) {
     divide(out, d, share);
     add_scaled(out, sign, demand);
 }

@@ -6,6 +6,7 @@
 
 mod demand;
 mod field;
+mod folded;
 mod kernel;
 mod layers;
 mod network_demand;
@@ -29,7 +30,7 @@ use field::Field;
 use layers::{Layers, Nodes, divide};
 use network_demand::NetworkDemand;
 use pairs::{AllPairs, StepPairs};
-use search::SearchWords;
+use search::{SearchWords, add_query_words};
 use word_demand::WordDemand;
 
 /// The fast computation, with buffers that are kept from step to step.
@@ -147,7 +148,7 @@ impl<T: Real> Factored<T> {
             }
         }
         if has_queries {
-            self.searches.forward(graph, &self.field, &parameters.words, &mut self.means, d);
+            add_query_words(graph, &self.field, &parameters.words, &mut self.means, d);
         }
         self.divide_by_degrees(graph);
         gather_rows(&mut self.base.users, &parameters.users, d, &self.field.users.nodes);
@@ -183,7 +184,12 @@ impl<T: Real> Factored<T> {
         requests
     }
 
-    fn row_vectors(&self, parameters: &Parameters<T>, batch: &Batch, requests: &Requests) -> RowVectors<T> {
+    fn row_vectors(
+        &self,
+        parameters: &Parameters<T>,
+        batch: &Batch,
+        requests: &Requests,
+    ) -> RowVectors<T> {
         let (d, n) = (self.config.dim, batch.len());
         let demand = |places: &[u32]| {
             let mut out = vec![T::ZERO; n * d];
@@ -196,7 +202,11 @@ impl<T: Real> Factored<T> {
             out
         };
         let pick = |stars: &[T], slots: &[u32], nodes: &[u32]| -> Vec<T> {
-            nodes.iter().flat_map(|&node| row(stars, d, slots[node as usize] as usize)).copied().collect()
+            nodes
+                .iter()
+                .flat_map(|&node| row(stars, d, slots[node as usize] as usize))
+                .copied()
+                .collect()
         };
         let mut real = vec![T::ZERO; n * d];
         for r in (0..n).filter(|&r| batch.searches[r]) {
@@ -231,7 +241,10 @@ impl<T: Real> Factored<T> {
             let negative = self.field.items.slot(batch.negatives[r]);
             add(&mut self.of_stars.users[user * d..(user + 1) * d], row(&back.users, d, r));
             add(&mut self.of_stars.items[item * d..(item + 1) * d], row(&back.items, d, r));
-            add(&mut self.of_stars.items[negative * d..(negative + 1) * d], row(&back.negatives, d, r));
+            add(
+                &mut self.of_stars.items[negative * d..(negative + 1) * d],
+                row(&back.negatives, d, r),
+            );
             let demands = [
                 (requests.positives[r], &back.generated),
                 (requests.negatives[r], &back.generated_negative),

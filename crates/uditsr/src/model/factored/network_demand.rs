@@ -7,33 +7,16 @@
 use faer::Accum;
 
 use super::demand::{Context, Demand};
+use super::folded::{Folded, Products};
 use super::kernel::{Inputs, ItemGradients, PairTape};
 use super::layers::Nodes;
 use super::pairs::PairSet;
 use super::word_places::WordPlaces;
-use crate::matrix::{
-    gather_rows, multiply, multiply_rows, outer, reduce_lists, row, sum_rows, view, zeros,
-};
+use crate::matrix::{gather_rows, multiply_rows, outer, reduce_lists, row, view, zeros};
 use crate::model::config::ModelConfig;
 use crate::model::gradients::Gradients;
 use crate::model::network::Network;
 use crate::real::{Real, add, add_scaled};
-
-/// Products of weights that do not depend on the pairs.
-#[derive(Debug, Clone, Default)]
-struct Folded<T> {
-    /// `M`, `[d, (1 + user_words) d]`.
-    key: Vec<T>,
-    /// For users: `[its part of M; its part of the first layer]`, `[3 d, d]`.
-    users: Vec<T>,
-    /// `[W_A^T b_K; b_1]`, `[3 d]`.
-    constant: Vec<T>,
-    /// For items, `[2 d, d]`.
-    items: Vec<T>,
-    /// For words, `[word_width, d]`: as the k-th word of a user in the attention, as a word of a user
-    /// in the first layer, as a word of an item in the first layer, and itself.
-    words: Vec<T>,
-}
 
 /// The generator of the paper; its buffers are kept from step to step.
 #[derive(Debug, Clone)]
@@ -58,18 +41,6 @@ pub(super) struct NetworkDemand<T> {
     of_items: Vec<T>,
     of_item_words: Vec<T>,
     of_words: Vec<T>,
-}
-
-/// Columns `from..to` of a row-major matrix.
-fn columns<T: Real>(data: &[T], width: usize, from: usize, to: usize) -> Vec<T> {
-    data.chunks_exact(width).flat_map(|row| &row[from..to]).copied().collect()
-}
-
-/// Adds to columns from `from` of a row-major matrix.
-fn add_columns<T: Real>(out: &mut [T], width: usize, from: usize, part: &[T], part_width: usize) {
-    for (out, part) in out.chunks_exact_mut(width).zip(part.chunks_exact(part_width)) {
-        add(&mut out[from..from + part_width], part);
-    }
 }
 
 impl<T: Real> NetworkDemand<T> {
@@ -101,36 +72,11 @@ impl<T: Real> NetworkDemand<T> {
         (self.user_places + 5) * self.d
     }
 
-    fn fold(&mut self, network: &Network<T>) {
-        let (d, width) = (self.d, self.word_width());
-        let key_width = network.key.inputs;
-        let folded = &mut self.folded;
-        zeros(&mut folded.key, d * key_width);
-        let attention = view(&network.attention.weight, d);
-        multiply(&mut folded.key, Accum::Replace, attention.transpose(), view(&network.key.weight, key_width));
-        let first = |block: usize| columns(&network.demand[0].weight, 4 * d, block * d, (block + 1) * d);
-        folded.users = columns(&folded.key, key_width, 0, d);
-        folded.users.extend(first(0));
-        folded.items = first(1);
-        zeros(&mut folded.constant, d);
-        multiply(&mut folded.constant, Accum::Replace, view(&network.key.bias, d), attention);
-        folded.constant.extend_from_slice(&network.demand[0].bias);
-        folded.words.clear();
-        for place in 1..=self.user_places {
-            let part = columns(&folded.key, key_width, place * d, (place + 1) * d);
-            folded.words.extend(part);
-        }
-        folded.words.extend(first(2));
-        folded.words.extend(first(3));
-        folded.words.resize(width * d, T::ZERO);
-        let itself = &mut folded.words[(width - d) * d..];
-        (0..d).for_each(|k| itself[k * d + k] = T::ONE);
-    }
-
     fn project(&mut self, context: Context<'_, T>) {
         let Context { parameters, field, pairs, .. } = context;
         let (d, width) = (self.d, self.word_width());
-        let nodes = |slots: &[u32], all: &[u32]| slots.iter().map(|&s| all[s as usize]).collect::<Vec<_>>();
+        let nodes =
+            |slots: &[u32], all: &[u32]| slots.iter().map(|&s| all[s as usize]).collect::<Vec<_>>();
         let users = nodes(&pairs.nodes.users, &field.users.nodes);
         let items = nodes(&pairs.nodes.items, &field.items.nodes);
         self.words.collect(context.graph, &users, &items);
@@ -143,9 +89,27 @@ impl<T: Real> NetworkDemand<T> {
         let folded = &self.folded;
         let replace = Accum::Replace;
         let transposed = |matrix| view(matrix, d).transpose();
-        multiply_rows(&mut self.word_products, replace, &self.word_rows, d, transposed(&folded.words));
-        multiply_rows(&mut self.user_products, replace, &self.user_rows, d, transposed(&folded.users));
-        multiply_rows(&mut self.item_products, replace, &self.item_rows, d, transposed(&folded.items));
+        multiply_rows(
+            &mut self.word_products,
+            replace,
+            &self.word_rows,
+            d,
+            transposed(&folded.words),
+        );
+        multiply_rows(
+            &mut self.user_products,
+            replace,
+            &self.user_rows,
+            d,
+            transposed(&folded.users),
+        );
+        multiply_rows(
+            &mut self.item_products,
+            replace,
+            &self.item_rows,
+            d,
+            transposed(&folded.items),
+        );
         let (words, places) = (&self.word_products, self.user_places);
         self.words.for_users(&mut self.user_products, 3 * d, |user, known| {
             add(user, &folded.constant);
@@ -199,10 +163,11 @@ impl<T: Real> Demand<T> for NetworkDemand<T> {
     fn forward(&mut self, context: Context<'_, T>, sums: &mut Nodes<T>, batch: &mut Vec<T>) {
         let Context { parameters, field, pairs, .. } = context;
         let (d, network) = (self.d, &parameters.network);
-        self.fold(network);
+        self.folded.fold(network, d, self.user_places);
         self.project(context);
         let (users, items) = (pairs.nodes.users.len(), pairs.nodes.items.len());
-        let (mut graph, mut of_batch) = (std::mem::take(&mut self.graph), std::mem::take(&mut self.batch));
+        let (mut graph, mut of_batch) =
+            (std::mem::take(&mut self.graph), std::mem::take(&mut self.batch));
         let mut hidden = std::mem::take(&mut self.hidden);
         hidden.clear(users * 2 * d, items * 2 * d);
         zeros(&mut self.hidden_of_batch, items * 2 * d);
@@ -210,15 +175,20 @@ impl<T: Real> Demand<T> for NetworkDemand<T> {
         graph.forward(self.inputs(network), &pairs.graph, &mut hidden.items);
         of_batch.forward(self.inputs(network), &pairs.batch, &mut ignored);
         let with_messages = (field.users.with_messages(), field.items.with_messages());
-        let list = |place: usize| match (pairs.nodes.users[place] as usize) < with_messages.0 {
-            true => pairs.graph.of_user(place),
-            false => &[],
+        let list = |place: usize| {
+            let gets_messages = (pairs.nodes.users[place] as usize) < with_messages.0;
+            if gets_messages { pairs.graph.of_user(place) } else { &[] }
         };
-        reduce_lists(&mut hidden.users, 2 * d, list, #[inline(always)]
-        |sum, &pair: &u32| {
-            let weight = T::of(f64::from(pairs.graph.weights[pair as usize]));
-            add_scaled(sum, weight, row(&graph.second, 2 * d, pair as usize));
-        });
+        reduce_lists(
+            &mut hidden.users,
+            2 * d,
+            list,
+            #[inline(always)]
+            |sum, &pair: &u32| {
+                let weight = T::of(f64::from(pairs.graph.weights[pair as usize]));
+                add_scaled(sum, weight, row(&graph.second, 2 * d, pair as usize));
+            },
+        );
         (self.graph, self.batch, self.hidden) = (graph, of_batch, hidden);
         self.hidden_of_batch = ignored;
 
@@ -231,7 +201,13 @@ impl<T: Real> Demand<T> for NetworkDemand<T> {
         for (sums, hidden, slots, counts, limit) in kinds {
             zeros(sums, limit * d);
             let mut totals = vec![T::ZERO; slots.len() * d];
-            multiply_rows(&mut totals, Accum::Replace, hidden, 2 * d, view(&last.weight, 2 * d).transpose());
+            multiply_rows(
+                &mut totals,
+                Accum::Replace,
+                hidden,
+                2 * d,
+                view(&last.weight, 2 * d).transpose(),
+            );
             for ((total, &slot), count) in totals.chunks_exact_mut(d).zip(slots).zip(counts) {
                 if (slot as usize) < limit {
                     add_scaled(total, T::of(count), &last.bias);
@@ -272,7 +248,8 @@ impl<T: Real> Demand<T> for NetworkDemand<T> {
         let (user_side, item_side) = (into_hidden(&of_users), into_hidden(&of_items));
         let batch_side = last.backward(&self.batch.second, of_batch, &mut grads.demand[2]);
 
-        let (mut graph, mut batch) = (std::mem::take(&mut self.graph), std::mem::take(&mut self.batch));
+        let (mut graph, mut batch) =
+            (std::mem::take(&mut self.graph), std::mem::take(&mut self.batch));
         let mut item_grads = std::mem::take(&mut self.of_items);
         let mut item_word_grads = std::mem::take(&mut self.of_item_words);
         zeros(&mut item_grads, items * 2 * d);
@@ -295,11 +272,16 @@ impl<T: Real> Demand<T> for NetworkDemand<T> {
 
         zeros(&mut self.of_users, users * 3 * d);
         for (tape, set) in [(&graph, &pairs.graph), (&batch, &pairs.batch)] {
-            reduce_lists(&mut self.of_users, 3 * d, |place| set.of_user(place), #[inline(always)]
-            |sum, &pair: &u32| {
-                add(&mut sum[..d], &row(&tape.second, 2 * d, pair as usize)[..d]);
-                add(&mut sum[d..], row(&tape.first, 2 * d, pair as usize));
-            });
+            reduce_lists(
+                &mut self.of_users,
+                3 * d,
+                |place| set.of_user(place),
+                #[inline(always)]
+                |sum, &pair: &u32| {
+                    add(&mut sum[..d], &row(&tape.second, 2 * d, pair as usize)[..d]);
+                    add(&mut sum[d..], row(&tape.first, 2 * d, pair as usize));
+                },
+            );
         }
         (self.graph, self.batch) = (graph, batch);
         (self.of_items, self.of_item_words) = (item_grads, item_word_grads);
@@ -309,7 +291,12 @@ impl<T: Real> Demand<T> for NetworkDemand<T> {
 
 impl<T: Real> NetworkDemand<T> {
     /// From the gradients of the products by place to those of embeddings and weights.
-    fn unproject(&mut self, context: Context<'_, T>, gradients: &mut Gradients<T>, base: &mut Nodes<T>) {
+    fn unproject(
+        &mut self,
+        context: Context<'_, T>,
+        gradients: &mut Gradients<T>,
+        base: &mut Nodes<T>,
+    ) {
         let pairs = context.pairs;
         let (d, width, places) = (self.d, self.word_width(), self.user_places);
         let (of_users, of_item_words) = (&self.of_users, &self.of_item_words);
@@ -334,51 +321,22 @@ impl<T: Real> NetworkDemand<T> {
         };
         let users = into_rows(of_users, 3 * d, &self.folded.users);
         let items = into_rows(&self.of_items, 2 * d, &self.folded.items);
-        for (base, slots, rows) in
-            [(&mut base.users, &pairs.nodes.users, users), (&mut base.items, &pairs.nodes.items, items)]
-        {
+        for (base, slots, rows) in [
+            (&mut base.users, &pairs.nodes.users, users),
+            (&mut base.items, &pairs.nodes.items, items),
+        ] {
             for (&slot, row) in slots.iter().zip(rows.chunks_exact(d)) {
                 add(&mut base[slot as usize * d..(slot as usize + 1) * d], row);
             }
         }
         let words = into_rows(&self.of_words, width, &self.folded.words);
         self.words.scatter(&words, &mut gradients.words, d);
-        self.unfold(&context.parameters.network, &mut gradients.network);
-    }
-
-    /// From the gradients of the products to those of the weights that were folded.
-    fn unfold(&self, network: &Network<T>, grads: &mut Network<T>) {
-        let (d, width, places) = (self.d, self.word_width(), self.user_places);
-        let key_width = network.key.inputs;
-        let mut of_users = vec![T::ZERO; 3 * d * d];
-        let mut of_items = vec![T::ZERO; 2 * d * d];
-        let mut of_words = vec![T::ZERO; width * d];
-        let mut constant = vec![T::ZERO; 3 * d];
-        outer(&mut of_users, (&self.of_users, 3 * d), (&self.user_rows, d));
-        outer(&mut of_items, (&self.of_items, 2 * d), (&self.item_rows, d));
-        outer(&mut of_words, (&self.of_words, width), (&self.word_rows, d));
-        if !self.of_users.is_empty() {
-            sum_rows(&mut constant, &self.of_users);
-        }
-        let first = &mut grads.demand[0];
-        let block = |from: usize, rows: usize| &of_words[from * d * d..(from + rows) * d * d];
-        let parts = [&of_users[d * d..], &of_items, block(places, 2), block(places + 2, 2)];
-        for (index, part) in parts.into_iter().enumerate() {
-            add_columns(&mut first.weight, 4 * d, index * d, part, d);
-        }
-        add(&mut first.bias, &constant[d..]);
-
-        let mut of_key = vec![T::ZERO; d * key_width];
-        add_columns(&mut of_key, key_width, 0, &of_users[..d * d], d);
-        for place in 0..places {
-            add_columns(&mut of_key, key_width, (place + 1) * d, block(place, 1), d);
-        }
-        let (of_key, of_constant) = (view(&of_key, key_width), view(&constant[..d], d));
-        let (attention, key) = (view(&network.attention.weight, d), view(&network.key.weight, key_width));
-        let bias = view(&network.key.bias, d);
-        multiply(&mut grads.key.weight, Accum::Add, attention, of_key);
-        multiply(&mut grads.attention.weight, Accum::Add, key, of_key.transpose());
-        multiply(&mut grads.key.bias, Accum::Add, of_constant, attention.transpose());
-        multiply(&mut grads.attention.weight, Accum::Add, bias.transpose(), of_constant);
+        let products = Products {
+            users: (&self.of_users, &self.user_rows),
+            items: (&self.of_items, &self.item_rows),
+            words: (&self.of_words, &self.word_rows),
+        };
+        let network = &context.parameters.network;
+        Folded::unfold(network, (d, places), &products, &mut gradients.network);
     }
 }

@@ -34,33 +34,6 @@ impl SearchWords {
         Self { offsets, edges }
     }
 
-    /// Adds to each node that gets messages the words of its searches.
-    pub(super) fn forward<T: Real>(
-        &self,
-        graph: &Graph,
-        field: &Field,
-        words: &[T],
-        sums: &mut Nodes<T>,
-        d: usize,
-    ) {
-        let kinds: [(&mut Vec<T>, &Adjacency, &[u32]); 2] = [
-            (&mut sums.users, &graph.by_user, &field.users.nodes),
-            (&mut sums.items, &graph.by_item, &field.items.nodes),
-        ];
-        for (sums, edges, nodes) in kinds {
-            let list = |slot: usize| edges.row(nodes[slot] as usize);
-            reduce_lists(sums, d, list, #[inline(always)]
-            |sum, entry: &Incidence| {
-                let edge = entry.edge as usize;
-                if graph.searches[edge] && !graph.removed[edge] {
-                    for &word in graph.edge_words(edge).iter().filter(|word| **word != NONE) {
-                        add(sum, row(words, d, word as usize));
-                    }
-                }
-            });
-        }
-    }
-
     /// Adds the gradients of the words, from those of the sums by slot.
     pub(super) fn backward<T: Real>(
         &self,
@@ -72,20 +45,56 @@ impl SearchWords {
     ) {
         let (users, items) = (of_sums.users.len() / d, of_sums.items.len() / d);
         let list = |word: usize| &self.edges[self.offsets[word]..self.offsets[word + 1]];
-        reduce_lists(words, d, list, #[inline(always)]
-        |sum, &edge: &u32| {
-            let edge = edge as usize;
-            if graph.removed[edge] {
-                return;
-            }
-            let user = field.users.slot(graph.edge_users[edge]);
-            let item = field.items.slot(graph.edge_items[edge]);
-            if user < users {
-                add(sum, row(&of_sums.users, d, user));
-            }
-            if item < items {
-                add(sum, row(&of_sums.items, d, item));
-            }
-        });
+        reduce_lists(
+            words,
+            d,
+            list,
+            #[inline(always)]
+            |sum, &edge: &u32| {
+                let edge = edge as usize;
+                if graph.removed[edge] {
+                    return;
+                }
+                let user = field.users.slot(graph.edge_users[edge]);
+                let item = field.items.slot(graph.edge_items[edge]);
+                if user < users {
+                    add(sum, row(&of_sums.users, d, user));
+                }
+                if item < items {
+                    add(sum, row(&of_sums.items, d, item));
+                }
+            },
+        );
+    }
+}
+
+/// Adds to each node that gets messages the words of its searches.
+pub(super) fn add_query_words<T: Real>(
+    graph: &Graph,
+    field: &Field,
+    words: &[T],
+    sums: &mut Nodes<T>,
+    d: usize,
+) {
+    let kinds: [(&mut Vec<T>, &Adjacency, &[u32]); 2] = [
+        (&mut sums.users, &graph.by_user, &field.users.nodes),
+        (&mut sums.items, &graph.by_item, &field.items.nodes),
+    ];
+    for (sums, edges, nodes) in kinds {
+        let list = |slot: usize| edges.row(nodes[slot] as usize);
+        reduce_lists(
+            sums,
+            d,
+            list,
+            #[inline(always)]
+            |sum, entry: &Incidence| {
+                let edge = entry.edge as usize;
+                if graph.searches[edge] && !graph.removed[edge] {
+                    for &word in graph.edge_words(edge).iter().filter(|word| **word != NONE) {
+                        add(sum, row(words, d, word as usize));
+                    }
+                }
+            },
+        );
     }
 }

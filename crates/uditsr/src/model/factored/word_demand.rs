@@ -41,7 +41,8 @@ impl<T: Real> Demand<T> for WordDemand<T> {
         sums.clear(field.users.with_messages() * d, field.items.with_messages() * d);
         for_pairs(&pairs.graph, |pair, user, item| {
             let weight = T::of(f64::from(pairs.graph.weights[pair]));
-            let (user_slot, item_slot) = (pairs.nodes.users[user] as usize, pairs.nodes.items[item] as usize);
+            let (user_slot, item_slot) =
+                (pairs.nodes.users[user] as usize, pairs.nodes.items[item] as usize);
             for (sums, slot) in [(&mut sums.users, user_slot), (&mut sums.items, item_slot)] {
                 if let Some(out) = sums.get_mut(slot * d..(slot + 1) * d) {
                     add_scaled(out, weight, row(&self.sums, d, user));
@@ -66,7 +67,8 @@ impl<T: Real> Demand<T> for WordDemand<T> {
         zeros(&mut self.sums, pairs.nodes.users.len() * d);
         for_pairs(&pairs.graph, |pair, user, item| {
             let weight = T::of(f64::from(pairs.graph.weights[pair]));
-            let (user_slot, item_slot) = (pairs.nodes.users[user] as usize, pairs.nodes.items[item] as usize);
+            let (user_slot, item_slot) =
+                (pairs.nodes.users[user] as usize, pairs.nodes.items[item] as usize);
             for (sums, slot) in [(&of_sums.users, user_slot), (&of_sums.items, item_slot)] {
                 if let Some(gradient) = sums.get(slot * d..(slot + 1) * d) {
                     add_scaled(&mut self.sums[user * d..(user + 1) * d], weight, gradient);

@@ -93,11 +93,22 @@ impl WordPlaces {
     ) {
         let users = self.user_words.len();
         let list = |place: usize| &self.uses[self.offsets[place]..self.offsets[place + 1]];
-        reduce_lists(rows, width, list, #[inline(always)]
-        |sum, &entry: &u32| match (entry as usize).checked_sub(users) {
-            None => of_user(sum, entry as usize / self.user_width, entry as usize % self.user_width),
-            Some(entry) => of_item(sum, entry),
-        });
+        reduce_lists(
+            rows,
+            width,
+            list,
+            #[inline(always)]
+            |sum, &entry: &u32| match (entry as usize).checked_sub(users) {
+                None => {
+                    of_user(
+                        sum,
+                        entry as usize / self.user_width,
+                        entry as usize % self.user_width,
+                    );
+                }
+                Some(entry) => of_item(sum, entry),
+            },
+        );
     }
 
     /// Adds rows by place to the table of all words.
