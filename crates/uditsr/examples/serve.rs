@@ -86,7 +86,8 @@ fn bundle(items: usize, is_scattered: bool) -> uditsr::Result<Bundle> {
         ..PrepareOptions::default()
     };
     let prepared = prepare.prepare()?;
-    std::fs::remove_dir_all(&folder).map_err(|source| uditsr::Error::Write { path: folder, source })?;
+    std::fs::remove_dir_all(&folder)
+        .map_err(|source| uditsr::Error::Write { path: folder, source })?;
     let data = &prepared.dataset;
     let config = ModelConfig { dim: DIM, ..ModelConfig::corrected() };
     let sizes = Sizes { users: data.users, items: data.items, words: data.words };
@@ -119,12 +120,19 @@ fn time(mut run: impl FnMut(usize) -> uditsr::Result<()>) -> uditsr::Result<Stri
 fn main() -> uditsr::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let is_scattered = arguments.iter().any(|argument| argument == "--scattered");
-    let mut sizes: Vec<usize> = arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
+    let mut sizes: Vec<usize> =
+        arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
     if sizes.is_empty() {
         sizes = vec![10_000, 100_000];
     }
-    println!("threads: {}, vectors: {}", rayon::current_num_threads(), if is_scattered { "scattered" } else { "topics" });
-    println!("| items | candidates | open, s | search, ms p50 / p99 | recommend | event | similar | recall@20 of search | of recommend |");
+    println!(
+        "threads: {}, vectors: {}",
+        rayon::current_num_threads(),
+        if is_scattered { "scattered" } else { "topics" }
+    );
+    println!(
+        "| items | candidates | open, s | search, ms p50 / p99 | recommend | event | similar | recall@20 of search | of recommend |"
+    );
     println!("|--:|--:|--:|--:|--:|--:|--:|--:|--:|");
     for items in sizes {
         let start = Instant::now();
@@ -140,13 +148,18 @@ fn main() -> uditsr::Result<()> {
             let query = format!("w{} w{}", request * 13 % (WORDS - 2), request * 29 % (WORDS - 2));
             recommender.search(Some(&user(request)), &query, 20, &plain).map(drop)
         })?;
-        let recommend = time(|request| recommender.recommend(Some(&user(request)), 20, &plain).map(drop))?;
-        let similar = time(|request| recommender.similar(&format!("i{}", request * 31 % items), 20, &plain).map(drop))?;
+        let recommend =
+            time(|request| recommender.recommend(Some(&user(request)), 20, &plain).map(drop))?;
+        let similar = time(|request| {
+            recommender.similar(&format!("i{}", request * 31 % items), 20, &plain).map(drop)
+        })?;
         let recall = recommender.candidate_recall(if items > 500_000 { 10 } else { 50 }, 20);
         let event = time(|request| {
             let item = format!("i{}", request * 91 % items);
             let query = if request % 2 == 0 { "w7".to_owned() } else { String::new() };
-            recommender.record(Event { user: user(request), item, query, time: 1, key: None }).map(drop)
+            recommender
+                .record(Event { user: user(request), item, query, time: 1, key: None })
+                .map(drop)
         })?;
         println!(
             "| {items} | {} | {open:.1} | {search} | {recommend} | {event} | {similar} | {:.4} | {:.4} |",

@@ -119,7 +119,12 @@ fn edges_of(users: usize, parts: &[&Interactions]) -> (Vec<Vec<Edge>>, EventId) 
     for part in parts {
         for row in 0..part.len() {
             let query = part.queries.row(row).into();
-            edges[part.users[row] as usize].push(Edge { id, item: part.items[row], time: part.times[row], query });
+            edges[part.users[row] as usize].push(Edge {
+                id,
+                item: part.items[row],
+                time: part.times[row],
+                query,
+            });
             id += 1;
         }
     }

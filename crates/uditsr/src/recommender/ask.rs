@@ -2,12 +2,12 @@
 
 use rayon::prelude::*;
 
+use super::Recommender;
 use super::answer::{Answer, Hit, Order, RequestOptions, Retrieval, Source, UserKind};
 use super::catalogue::Allowed;
 use super::diversity::diversify;
 use super::state::{Edge, UserVectors};
 use super::top::{Found, Top, best};
-use super::Recommender;
 use crate::data::{UNKNOWN_WORD, WordIds, words};
 use crate::{Error, Result};
 
@@ -50,7 +50,13 @@ impl Recommender {
     /// # Errors
     /// A query without words, an item of the history that is not in the catalogue, or options out of
     /// range. Users and words that nobody knows are no errors: the answer names them.
-    pub fn search(&self, user: Option<&str>, query: &str, k: usize, options: &RequestOptions) -> Result<Answer> {
+    pub fn search(
+        &self,
+        user: Option<&str>,
+        query: &str,
+        k: usize,
+        options: &RequestOptions,
+    ) -> Result<Answer> {
         let terms = self.terms(query);
         if terms.all.is_empty() {
             return Err(Error::config("query", "has no words"));
@@ -59,12 +65,16 @@ impl Recommender {
         let (kind, user) = self.user_of(user, options)?;
         let seen = if options.exclude_seen.unwrap_or(false) { &user.seen[..] } else { &[] };
         let allowed = self.catalogue.allowed(&options.filter, &self.items, seen);
-        let text = self.catalogue.text.search(&terms.all, self.options.text_candidates, &|item| allowed.has(item));
+        let text = self
+            .catalogue
+            .text
+            .search(&terms.all, self.options.text_candidates, &|item| allowed.has(item));
         let (order, retrieval, found) = if terms.known.is_empty() {
             (Order::Text, Retrieval::Candidates(text.len()), text.clone())
         } else {
             let query = self.state.scorer.query(&terms.known);
-            let Ranked { found, retrieval } = self.rank(&user, Some(&query), &text, &allowed, limit, options.exact);
+            let Ranked { found, retrieval } =
+                self.rank(&user, Some(&query), &text, &allowed, limit, options.exact);
             if terms.text_only.is_empty() {
                 (Order::Model, retrieval, found)
             } else {
@@ -94,19 +104,38 @@ impl Recommender {
     ///
     /// # Errors
     /// As [`Self::search`], without a query.
-    pub fn recommend(&self, user: Option<&str>, k: usize, options: &RequestOptions) -> Result<Answer> {
+    pub fn recommend(
+        &self,
+        user: Option<&str>,
+        k: usize,
+        options: &RequestOptions,
+    ) -> Result<Answer> {
         let (kind, user) = self.user_of(user, options)?;
         let seen = if options.exclude_seen.unwrap_or(true) { &user.seen[..] } else { &[] };
         let allowed = self.catalogue.allowed(&options.filter, &self.items, seen);
         let limit = self.pool(k, options)?;
         let (order, source, ranked) = if kind == UserKind::Stranger {
             let all = allowed.list(self.items()).into_iter();
-            let found = best(all.map(|item| Found { score: self.state.degree(item) as f32, item }), limit);
-            (Order::Popularity, Source::Popularity, Ranked { found, retrieval: Retrieval::Everything })
+            let found =
+                best(all.map(|item| Found { score: self.state.degree(item) as f32, item }), limit);
+            (
+                Order::Popularity,
+                Source::Popularity,
+                Ranked { found, retrieval: Retrieval::Everything },
+            )
         } else {
-            (Order::Model, Source::Model, self.rank(&user, None, &[], &allowed, limit, options.exact))
+            (
+                Order::Model,
+                Source::Model,
+                self.rank(&user, None, &[], &allowed, limit, options.exact),
+            )
         };
-        Ok(self.answer(self.hits(ranked.found, k, options, |_| source), kind, ranked.retrieval, order))
+        Ok(self.answer(
+            self.hits(ranked.found, k, options, |_| source),
+            kind,
+            ranked.retrieval,
+            order,
+        ))
     }
 
     /// Items whose propagated vectors point in the direction of that of an item, which is not among
@@ -119,7 +148,10 @@ impl Recommender {
         let allowed = self.catalogue.allowed(&options.filter, &self.items, &[item]);
         let target = self.state.scorer.item(item);
         let limit = self.pool(k, options)?;
-        let candidates = self.index.similar(target, limit.max(self.options.candidates.min(100)), &|item| allowed.has(item));
+        let candidates =
+            self.index.similar(target, limit.max(self.options.candidates.min(100)), &|item| {
+                allowed.has(item)
+            });
         let length = |v: &[f32]| crate::real::dot(v, v).sqrt().max(f32::MIN_POSITIVE);
         let exact = candidates.iter().map(|found| {
             let other = self.state.scorer.item(found.item);
@@ -128,16 +160,31 @@ impl Recommender {
         });
         let found = best(exact, limit);
         let retrieval = Retrieval::Candidates(candidates.len());
-        Ok(self.answer(self.hits(found, k, options, |_| Source::Model), UserKind::Stranger, retrieval, Order::Similarity))
+        Ok(self.answer(
+            self.hits(found, k, options, |_| Source::Model),
+            UserKind::Stranger,
+            retrieval,
+            Order::Similarity,
+        ))
     }
 
     fn answer(&self, hits: Vec<Hit>, user: UserKind, retrieval: Retrieval, order: Order) -> Answer {
         let model = self.fingerprint.clone();
-        Answer { hits, user, retrieval, order, unmatched_terms: Vec::new(), text_only_terms: Vec::new(), model }
+        Answer {
+            hits,
+            user,
+            retrieval,
+            order,
+            unmatched_terms: Vec::new(),
+            text_only_terms: Vec::new(),
+            model,
+        }
     }
 
     pub(super) fn item_number(&self, item: &str) -> Result<u32> {
-        self.items.find(item).ok_or_else(|| Error::config("item", format!("`{item}` is not in the catalogue")))
+        self.items
+            .find(item)
+            .ok_or_else(|| Error::config("item", format!("`{item}` is not in the catalogue")))
     }
 
     /// The words of a query.
@@ -164,8 +211,13 @@ impl Recommender {
     }
 
     /// The user of a request.
-    pub(super) fn user_of(&self, user: Option<&str>, options: &RequestOptions) -> Result<(UserKind, UserVectors)> {
-        let number = user.and_then(|user| self.users.find(user)).filter(|&user| self.is_somebody(user));
+    pub(super) fn user_of(
+        &self,
+        user: Option<&str>,
+        options: &RequestOptions,
+    ) -> Result<(UserKind, UserVectors)> {
+        let number =
+            user.and_then(|user| self.users.find(user)).filter(|&user| self.is_somebody(user));
         let mut history = Vec::new();
         for event in &options.history {
             let query = self.words.encode(&event.query).words.into();
@@ -189,7 +241,10 @@ impl Recommender {
     /// How many items are ranked for an answer of `k`.
     fn pool(&self, k: usize, options: &RequestOptions) -> Result<usize> {
         if !(0.0..=1.0).contains(&options.diversity) {
-            return Err(Error::config("diversity", format!("between 0 and 1, found {}", options.diversity)));
+            return Err(Error::config(
+                "diversity",
+                format!("between 0 and 1, found {}", options.diversity),
+            ));
         }
         Ok(if options.diversity > 0.0 { POOL * k } else { k })
     }
@@ -211,7 +266,8 @@ impl Recommender {
         } else {
             let expansion = self.state.scorer.expand(user.view(), query, self.index.centres());
             let candidates = self.index.candidates(&expansion, count, &|item| allowed.has(item));
-            let mut items: Vec<u32> = candidates.iter().chain(text).map(|found| found.item).collect();
+            let mut items: Vec<u32> =
+                candidates.iter().chain(text).map(|found| found.item).collect();
             items.sort_unstable();
             items.dedup();
             let count = items.len();
@@ -227,7 +283,13 @@ impl Recommender {
         Ranked { found: tops.reduce(|| Top::new(limit), Top::merge).into_sorted(), retrieval }
     }
 
-    fn hits(&self, found: Vec<Found>, k: usize, options: &RequestOptions, source: impl Fn(u32) -> Source) -> Vec<Hit> {
+    fn hits(
+        &self,
+        found: Vec<Found>,
+        k: usize,
+        options: &RequestOptions,
+        source: impl Fn(u32) -> Source,
+    ) -> Vec<Hit> {
         let mut found = found;
         if options.diversity > 0.0 {
             found = diversify(found, k, options.diversity, |item| self.state.scorer.item(item));

@@ -40,7 +40,12 @@ pub struct Bundle {
 
 fn fingerprint(folder: &Path) -> Result<String> {
     let mut hash = Sha256::new();
-    for name in ["model/config.json", "model/model.safetensors", "model/nodes.safetensors", "data/prepare.json"] {
+    for name in [
+        "model/config.json",
+        "model/model.safetensors",
+        "model/nodes.safetensors",
+        "data/prepare.json",
+    ] {
         hash.update(Sha256::digest(read(&folder.join(name))?));
     }
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())

@@ -74,7 +74,8 @@ impl Catalogue {
     /// What a filter allows of items that are not `seen`.
     pub(super) fn allowed(&self, filter: &Filter, names: &Names, seen: &[u32]) -> Allowed {
         let tagged = |tag: &String| self.tags.get(tag).cloned().unwrap_or_default();
-        let numbers = |ids: &[String]| ids.iter().filter_map(|id| names.find(id)).collect::<Vec<_>>();
+        let numbers =
+            |ids: &[String]| ids.iter().filter_map(|id| names.find(id)).collect::<Vec<_>>();
         let mut parts: Vec<Vec<u32>> = filter.all_tags.iter().map(tagged).collect();
         if !filter.any_tag.is_empty() {
             parts.push(sorted(filter.any_tag.iter().flat_map(tagged).collect()));
@@ -82,7 +83,9 @@ impl Catalogue {
         if !filter.items.is_empty() {
             parts.push(sorted(numbers(&filter.items)));
         }
-        let both = |a: Vec<u32>, b: Vec<u32>| a.into_iter().filter(|i| b.binary_search(i).is_ok()).collect();
+        let both = |a: Vec<u32>, b: Vec<u32>| {
+            a.into_iter().filter(|i| b.binary_search(i).is_ok()).collect()
+        };
         let mut not = seen.to_vec();
         not.extend(filter.no_tag.iter().flat_map(tagged));
         not.extend(numbers(&filter.not_items));

@@ -27,7 +27,11 @@ pub(super) fn mean_of_words(table: &[f32], dim: usize, words: &[u32]) -> Option<
 
 impl ColdMap {
     /// The map that fits these pairs best. Without pairs it is zero.
-    pub(super) fn fit<'a>(inputs: usize, outputs: usize, pairs: impl Iterator<Item = (Vec<f32>, &'a [f32])>) -> Self {
+    pub(super) fn fit<'a>(
+        inputs: usize,
+        outputs: usize,
+        pairs: impl Iterator<Item = (Vec<f32>, &'a [f32])>,
+    ) -> Self {
         let n = inputs + 1;
         let (mut gram, mut right) = (vec![0.0; n * n], vec![0.0; n * outputs]);
         let mut count = 0.0;
@@ -35,7 +39,9 @@ impl ColdMap {
             let x: Vec<f64> = x.iter().map(|&v| f64::from(v)).chain([1.0]).collect();
             for (row, &a) in x.iter().enumerate() {
                 x.iter().enumerate().for_each(|(column, b)| gram[row * n + column] += a * b);
-                y.iter().enumerate().for_each(|(column, &b)| right[row * outputs + column] += a * f64::from(b));
+                y.iter()
+                    .enumerate()
+                    .for_each(|(column, &b)| right[row * outputs + column] += a * f64::from(b));
             }
             count += 1.0;
         }
@@ -88,7 +94,8 @@ mod tests {
     fn a_linear_law_is_found() {
         let rows: Vec<(Vec<f32>, [f32; 2])> = (0..200)
             .map(|k| {
-                let (a, b) = ((k * 37 % 101) as f32 / 50.0 - 1.0, (k * 53 % 97) as f32 / 48.0 - 1.0);
+                let (a, b) =
+                    ((k * 37 % 101) as f32 / 50.0 - 1.0, (k * 53 % 97) as f32 / 48.0 - 1.0);
                 (vec![a, b], [2.0 * a - b + 0.5, b - 3.0])
             })
             .collect();

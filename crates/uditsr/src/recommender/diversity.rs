@@ -21,8 +21,12 @@ pub(super) fn diversify<'a>(
         candidates.into_iter().map(|c| (c, f64::from((c.score - lowest) / range), 0.0)).collect();
     let mut picked = Vec::new();
     while picked.len() < k && !rest.is_empty() {
-        let value = |&(_, score, cosine): &(Found, f64, f64)| (1.0 - diversity) * score - diversity * cosine;
-        let best = (1..rest.len()).fold(0, |best, next| if value(&rest[next]) > value(&rest[best]) { next } else { best });
+        let value = |&(_, score, cosine): &(Found, f64, f64)| {
+            (1.0 - diversity) * score - diversity * cosine
+        };
+        let best = (1..rest.len()).fold(0, |best, next| {
+            if value(&rest[next]) > value(&rest[best]) { next } else { best }
+        });
         let chosen = rest.remove(best).0;
         let own = vector(chosen.item);
         for (other, _, cosine) in &mut rest {
@@ -41,8 +45,11 @@ mod tests {
     #[test]
     fn a_twin_of_the_best_gives_way_to_something_else() {
         let vectors = [[1.0, 0.0], [1.0, 0.01], [0.0, 1.0], [-1.0, 0.0]];
-        let all: Vec<Found> =
-            [1.0, 0.9, 0.5, 0.0].iter().zip(0..).map(|(&score, item)| Found { score, item }).collect();
+        let all: Vec<Found> = [1.0, 0.9, 0.5, 0.0]
+            .iter()
+            .zip(0..)
+            .map(|(&score, item)| Found { score, item })
+            .collect();
         let order = |diversity| {
             let picked = diversify(all.clone(), 3, diversity, |item| &vectors[item as usize]);
             picked.iter().map(|found| found.item).collect::<Vec<_>>()

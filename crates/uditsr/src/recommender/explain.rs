@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Recommender;
 use super::answer::{RequestOptions, UserKind};
 use super::top::{Found, best};
-use super::Recommender;
 use crate::matrix::row;
 use crate::model::translation;
 use crate::real::{add_scaled, dot};
@@ -73,7 +73,12 @@ impl Recommender {
     ///
     /// # Errors
     /// An item that is not in the catalogue, or a query without a word that the model knows.
-    pub fn explain(&self, user: Option<&str>, item: &str, query: Option<&str>) -> Result<Explanation> {
+    pub fn explain(
+        &self,
+        user: Option<&str>,
+        item: &str,
+        query: Option<&str>,
+    ) -> Result<Explanation> {
         let (scorer, item) = (&self.state.scorer, self.item_number(item)?);
         let (kind, vectors) = self.user_of(user, &RequestOptions::default())?;
         let view = vectors.view();
@@ -88,7 +93,8 @@ impl Recommender {
         let star = scorer.item(item);
         let config = scorer.config();
         let weight = scorer.translation_weight(asked.is_some());
-        let term = weight * f64::from(translation(config.translation_term, view.star, star, &demand));
+        let term =
+            weight * f64::from(translation(config.translation_term, view.star, star, &demand));
         let target: Vec<f32> = view.star.iter().zip(&demand).map(|(&u, &q)| u + q).collect();
         let distance = |item: u32| {
             let rest = target.iter().zip(scorer.item(item)).map(|(t, i)| f64::from(t - i).powi(2));
@@ -96,11 +102,14 @@ impl Recommender {
         };
         let residual = distance(item);
         let step = self.items().div_ceil(SAMPLE).max(1);
-        let others: Vec<u32> = (0..self.items() as u32).step_by(step).filter(|&other| other != item).collect();
+        let others: Vec<u32> =
+            (0..self.items() as u32).step_by(step).filter(|&other| other != item).collect();
         let farther = others.iter().filter(|&&other| distance(other) > residual).count();
         let word = |word: u32| self.words.words()[word as usize].clone();
         let attention = if asked.is_some() { Vec::new() } else { scorer.attention(view, item) };
-        let number = user.and_then(|user| self.users.find(user)).filter(|&user| (user as usize) < self.state.users.len());
+        let number = user
+            .and_then(|user| self.users.find(user))
+            .filter(|&user| (user as usize) < self.state.users.len());
         let mut parts = number.map_or_else(Vec::new, |user| self.state.contributions(user, item));
         parts.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()).then(a.0.id.cmp(&b.0.id)));
         let neighbours = parts.into_iter().take(NAMED).map(|(edge, contribution)| Neighbour {
@@ -119,7 +128,10 @@ impl Recommender {
             residual,
             closer_than: farther as f64 / others.len().max(1) as f64,
             demand_words: self.nearest_words(&demand),
-            attention: attention.into_iter().map(|(w, weight)| Weighted { word: word(w), weight }).collect(),
+            attention: attention
+                .into_iter()
+                .map(|(w, weight)| Weighted { word: word(w), weight })
+                .collect(),
             neighbours: neighbours.collect(),
             unmatched_terms: terms.map_or_else(Vec::new, super::ask::Terms::not_looked_at),
             is_cold: self.state.is_cold(item),

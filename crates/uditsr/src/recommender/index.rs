@@ -12,8 +12,8 @@ use rayon::prelude::*;
 
 use super::top::{Found, Top};
 use crate::matrix::{multiply, row, view};
-use crate::model::Scorer;
 use crate::model::Expansion;
+use crate::model::Scorer;
 use crate::real::{dot, vectorised};
 
 /// Numbers of a row are padded to a multiple of this.
@@ -57,10 +57,17 @@ fn feature(scorer: &Scorer<f32>, item: u32, part_scale: f32) -> Vec<f32> {
 fn nearest(features: &[f32], centroids: &[f32], width: usize) -> Vec<(u16, f32)> {
     let lengths: Vec<f32> = centroids.chunks_exact(width).map(|c| dot(c, c)).collect();
     let mut products = vec![0.0; features.len() / width * lengths.len()];
-    multiply(&mut products, Accum::Replace, view(features, width), view(centroids, width).transpose());
+    multiply(
+        &mut products,
+        Accum::Replace,
+        view(features, width),
+        view(centroids, width).transpose(),
+    );
     let closest = |products: &[f32]| {
         let distances = products.iter().zip(&lengths).map(|(p, l)| l - 2.0 * p);
-        let best = |best: (u16, f32), (c, distance): (u16, f32)| if distance < best.1 { (c, distance) } else { best };
+        let best = |best: (u16, f32), (c, distance): (u16, f32)| {
+            if distance < best.1 { (c, distance) } else { best }
+        };
         (0..).zip(distances).fold((0, f32::INFINITY), best)
     };
     products.chunks_exact(lengths.len()).map(closest).collect()
@@ -72,10 +79,14 @@ impl Index {
         let step = count.div_ceil(SAMPLE).max(1);
         let sample: Vec<u32> = (0..count as u32).step_by(step).collect();
         let energy = |part: &dyn Fn(u32) -> Vec<f32>| {
-            let all = sample.iter().take(1000).map(|&item| part(item).iter().map(|v| v * v).sum::<f32>());
+            let all =
+                sample.iter().take(1000).map(|&item| part(item).iter().map(|v| v * v).sum::<f32>());
             all.sum::<f32>()
         };
-        let (stars, parts) = (energy(&|item| scorer.item(item).to_vec()), energy(&|item| scorer.generator_part(item)));
+        let (stars, parts) = (
+            energy(&|item| scorer.item(item).to_vec()),
+            energy(&|item| scorer.generator_part(item)),
+        );
         let part_scale = if parts > 0.0 { (stars / parts).sqrt() } else { 0.0 };
         let width = 3 * dim;
         let features_of = |items: &[u32]| -> Vec<f32> {
@@ -87,8 +98,10 @@ impl Index {
             .flat_map(|cluster| row(&features, width, cluster * sample.len() / clusters).to_vec())
             .collect();
         for _ in 0..ROUNDS {
-            let assigned: Vec<(u16, f32)> =
-                features.par_chunks(512 * width).flat_map_iter(|f| nearest(f, &centroids, width)).collect();
+            let assigned: Vec<(u16, f32)> = features
+                .par_chunks(512 * width)
+                .flat_map_iter(|f| nearest(f, &centroids, width))
+                .collect();
             let mut sums = vec![0.0; centroids.len()];
             let mut counts = vec![0.0_f32; clusters];
             for (feature, (cluster, _)) in features.chunks_exact(width).zip(assigned) {
@@ -96,7 +109,9 @@ impl Index {
                 crate::real::add(&mut sums[start..start + width], feature);
                 counts[usize::from(cluster)] += 1.0;
             }
-            for ((old, sum), count) in centroids.chunks_exact_mut(width).zip(sums.chunks_exact(width)).zip(counts) {
+            for ((old, sum), count) in
+                centroids.chunks_exact_mut(width).zip(sums.chunks_exact(width)).zip(counts)
+            {
                 if count > 0.0 {
                     old.iter_mut().zip(sum).for_each(|(old, sum)| *old = sum / count);
                 }
@@ -106,10 +121,13 @@ impl Index {
         let assigned: Vec<(u16, f32)> = everything
             .par_chunks(512)
             .flat_map_iter(|items| {
-                let features: Vec<f32> = items.iter().flat_map(|&item| feature(scorer, item, part_scale)).collect();
+                let features: Vec<f32> =
+                    items.iter().flat_map(|&item| feature(scorer, item, part_scale)).collect();
                 let lengths: Vec<f32> = features.chunks_exact(width).map(|f| dot(f, f)).collect();
                 let assigned = nearest(&features, &centroids, width).into_iter().zip(lengths);
-                assigned.map(|((cluster, distance), length)| (cluster, distance + length)).collect::<Vec<_>>()
+                assigned
+                    .map(|((cluster, distance), length)| (cluster, distance + length))
+                    .collect::<Vec<_>>()
             })
             .collect();
         let mut centres: Vec<Option<u32>> = vec![None; clusters];
@@ -138,7 +156,10 @@ impl Index {
             codes: vec![0; count * stride],
             scales: vec![0.0; count],
             squares: vec![0.0; count],
-            clusters: items.iter().map(|&item| numbers[usize::from(assigned[item as usize].0)]).collect(),
+            clusters: items
+                .iter()
+                .map(|&item| numbers[usize::from(assigned[item as usize].0)])
+                .collect(),
             rows: vec![0; count],
             items,
             centres: kept.0,
@@ -165,7 +186,10 @@ impl Index {
         let scale = largest / 127.0;
         let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
         let codes = &mut self.codes[place * self.stride..][..self.dim];
-        codes.iter_mut().zip(star).for_each(|(code, value)| *code = (value * inverse).round() as i8);
+        codes
+            .iter_mut()
+            .zip(star)
+            .for_each(|(code, value)| *code = (value * inverse).round() as i8);
         self.scales[place] = scale;
         self.squares[place] = dot(star, star);
     }
@@ -198,7 +222,9 @@ impl Index {
         is_allowed: &(dyn Fn(u32) -> bool + Sync),
     ) -> Vec<Found> {
         let mut targets = vec![0.0; self.centres.len() * self.stride];
-        for (padded, target) in targets.chunks_exact_mut(self.stride).zip(expansion.targets.chunks_exact(self.dim)) {
+        for (padded, target) in
+            targets.chunks_exact_mut(self.stride).zip(expansion.targets.chunks_exact(self.dim))
+        {
             padded[..self.dim].copy_from_slice(target);
         }
         self.pass(
@@ -216,7 +242,12 @@ impl Index {
     }
 
     /// The allowed items whose vectors have the largest cosine with `target`.
-    pub(super) fn similar(&self, target: &[f32], count: usize, is_allowed: &(dyn Fn(u32) -> bool + Sync)) -> Vec<Found> {
+    pub(super) fn similar(
+        &self,
+        target: &[f32],
+        count: usize,
+        is_allowed: &(dyn Fn(u32) -> bool + Sync),
+    ) -> Vec<Found> {
         let mut padded = target.to_vec();
         padded.resize(self.stride, 0.0);
         self.pass(

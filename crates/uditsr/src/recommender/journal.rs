@@ -5,9 +5,10 @@
 //! was not finished when a process or a machine stopped can only be the last one; it is cut off and
 //! reported. Anything else that does not match its checksum is damage, and is an error.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +20,7 @@ const MAGIC: &[u8; 8] = b"uditsr\x00\x01";
 const HEADER: usize = 12;
 /// Longest payload; nothing that is written comes near.
 const LONGEST: usize = 1 << 24;
+const LOCK_TRIES: usize = 30;
 
 /// When an event is on the disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,14 +70,16 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Vec<Record>, usize)> {
         return Err(Error::format(path, "not a journal of events of this version"));
     }
     let (mut records, mut at) = (Vec::new(), MAGIC.len());
-    let number = |at: usize| bytes[at..at + 4].iter().rev().fold(0, |n, &byte| n << 8 | u32::from(byte));
+    let number =
+        |at: usize| bytes[at..at + 4].iter().rev().fold(0, |n, &byte| n << 8 | u32::from(byte));
     loop {
         let rest = &bytes[at..];
         // After a loss of power the end may have been reserved and not written.
         if rest.len() < HEADER || rest.iter().all(|&byte| byte == 0) {
             return Ok((records, at));
         }
-        let damage = |what: &str| Error::format(path, format!("the {what} at byte {at} was changed"));
+        let damage =
+            |what: &str| Error::format(path, format!("the {what} at byte {at} was changed"));
         let length = number(at) as usize;
         if crc32c::crc32c(&rest[..4]) != number(at + 4) || length > LONGEST {
             return Err(damage("length of the record"));
@@ -89,7 +93,8 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Vec<Record>, usize)> {
             }
             return Err(damage("record"));
         }
-        let record = serde_json::from_slice(payload).map_err(|e| Error::format(path, e.to_string()))?;
+        let record =
+            serde_json::from_slice(payload).map_err(|e| Error::format(path, e.to_string()))?;
         records.push(record);
         at += HEADER + length;
     }
@@ -97,12 +102,15 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Vec<Record>, usize)> {
 
 impl Journal {
     /// Opens or creates a journal and reads it. An unfinished end is cut off.
-    pub(super) fn open(path: &Path, durability: Durability) -> Result<(Self, Vec<Record>, Recovery)> {
+    pub(super) fn open(
+        path: &Path,
+        durability: Durability,
+    ) -> Result<(Self, Vec<Record>, Recovery)> {
         let fail = |source| Error::Write { path: path.into(), source };
-        let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let options =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let mut file = options.map_err(fail)?;
-        // Two processes that append to one journal would damage it.
-        file.try_lock().map_err(|error| fail(std::io::Error::other(error)))?;
+        lock(&file).map_err(fail)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(|source| Error::Read { path: path.into(), source })?;
         let (records, end) = parse(path, &bytes)?;
@@ -153,10 +161,23 @@ impl Journal {
         write_atomic(&self.path, &bytes)?;
         sync_folder(&self.path).map_err(fail)?;
         let file = OpenOptions::new().read(true).write(true).open(&self.path).map_err(fail)?;
-        file.try_lock().map_err(|error| fail(std::io::Error::other(error)))?;
+        lock(&file).map_err(fail)?;
         (self.file, self.end) = (file, bytes.len() as u64);
         Ok(())
     }
+}
+
+/// Keeps other processes from appending, since two that do would damage the file. A lock may outlive
+/// its owner for a moment, in a process that the owner is starting, so it is tried more than once.
+fn lock(file: &File) -> std::io::Result<()> {
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Ok(()) => return Ok(()),
+        }
+    }
+    Err(std::io::Error::other("it is in use by another process"))
 }
 
 /// Makes sure that a new name in a folder stays.
@@ -171,7 +192,12 @@ mod tests {
     use crate::recommender::Event;
 
     fn record(n: u64) -> Record {
-        let event = Event { user: format!("u{n}"), item: "i".to_owned(), time: n as i64, ..Event::default() };
+        let event = Event {
+            user: format!("u{n}"),
+            item: "i".to_owned(),
+            time: n as i64,
+            ..Event::default()
+        };
         Record::Event { id: n, event }
     }
 

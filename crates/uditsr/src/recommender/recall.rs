@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::state::UserVectors;
 use super::Recommender;
+use super::state::UserVectors;
 use crate::real::dot;
 
 /// Share of the exact answers that candidates have, over a sample of users and of their queries.
@@ -42,7 +42,12 @@ impl Recommender {
         let mean = |shares: &Vec<f64>| {
             (!shares.is_empty()).then(|| shares.iter().sum::<f64>() / shares.len() as f64)
         };
-        Recall { k, search: mean(&shares[0]), recommend: mean(&shares[1]), requests: [shares[0].len(), shares[1].len()] }
+        Recall {
+            k,
+            search: mean(&shares[0]),
+            recommend: mean(&shares[1]),
+            requests: [shares[0].len(), shares[1].len()],
+        }
     }
 
     fn recall_of(&self, user: &UserVectors, query: Option<&[f32]>, k: usize) -> f64 {

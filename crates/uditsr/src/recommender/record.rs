@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::io::Write as _;
 use std::path::Path;
 
+use super::Recommender;
 use super::catalogue::text_of;
 use super::cold::mean_of_words;
 use super::events::{Erase, Event, EventId, Receipt, Record};
 use super::journal::{Journal, Recovery};
 use super::state::Edge;
-use super::Recommender;
 use crate::data::CatalogueItem;
 use crate::model::places;
 use crate::{Error, Result};
@@ -39,7 +39,8 @@ impl Recommender {
                 continue;
             }
             let unmatched_terms = self.words.encode(&event.query).unmatched;
-            let known = event.key.as_ref().and_then(|key| self.keys.get(key).or_else(|| keys.get(key)));
+            let known =
+                event.key.as_ref().and_then(|key| self.keys.get(key).or_else(|| keys.get(key)));
             if let Some(&id) = known {
                 receipts.push(Ok(Receipt { id, is_duplicate: true, unmatched_terms }));
                 continue;
@@ -65,7 +66,10 @@ impl Recommender {
     /// An item that is there already, or a journal that cannot be written.
     pub fn add_item(&mut self, item: CatalogueItem) -> Result<()> {
         if self.items.find(&item.id).is_some() {
-            return Err(Error::config("item", format!("`{}` is in the catalogue already", item.id)));
+            return Err(Error::config(
+                "item",
+                format!("`{}` is in the catalogue already", item.id),
+            ));
         }
         let record = Record::Item { item };
         self.append(std::slice::from_ref(&record))?;
@@ -90,15 +94,18 @@ impl Recommender {
                 (user, HashSet::from([*id]))
             }
             Erase::User(name) => {
-                let user = self.users.find(name).ok_or_else(|| unknown(format!("user `{name}`")))?;
+                let user =
+                    self.users.find(name).ok_or_else(|| unknown(format!("user `{name}`")))?;
                 let node = self.state.users.get(user as usize);
                 (user, node.into_iter().flat_map(|node| &node.edges).map(|edge| edge.id).collect())
             }
         };
-        let mut old: Vec<EventId> = ids.iter().copied().filter(|id| *id < self.first_recorded).collect();
+        let mut old: Vec<EventId> =
+            ids.iter().copied().filter(|id| *id < self.first_recorded).collect();
         old.sort_unstable();
         let is_forgotten = matches!(what, Erase::User(_)) && (user as usize) < self.trained[0];
-        let keeps = |record: &&Record| !matches!(record, Record::Event { id, .. } if ids.contains(id));
+        let keeps =
+            |record: &&Record| !matches!(record, Record::Event { id, .. } if ids.contains(id));
         let mut records: Vec<Record> = self.records.iter().filter(keeps).cloned().collect();
         let erased = Record::Erased { ids: old, user: is_forgotten.then_some(user) };
         if let Record::Erased { ids, user } = &erased
@@ -137,7 +144,8 @@ impl Recommender {
         for (user, edge) in &edges {
             let event = self.event(self.users.get(*user), edge);
             let query = texts.get(&edge.id).map_or(&event.query, |recorded| &recorded.query);
-            let mut line = serde_json::json!({ "user": event.user, "item": event.item, "query": query });
+            let mut line =
+                serde_json::json!({ "user": event.user, "item": event.item, "query": query });
             if edge.time >= 0 {
                 line["time"] = edge.time.into();
             }
@@ -184,7 +192,8 @@ impl Recommender {
             self.records.push(base);
             return Ok(());
         };
-        let (mut journal, mut records, mut recovery) = Journal::open(&path, self.options.durability)?;
+        let (mut journal, mut records, mut recovery) =
+            Journal::open(&path, self.options.durability)?;
         if records.is_empty() {
             journal.append(std::slice::from_ref(&base))?;
             records.push(base.clone());
@@ -216,7 +225,8 @@ impl Recommender {
                 self.change(user, |_| false, vec![Edge { id: *id, item, time: event.time, query }]);
             }
             Record::Erased { ids, user } => {
-                let of = |edges: &[Edge]| edges.iter().any(|edge| ids.binary_search(&edge.id).is_ok());
+                let of =
+                    |edges: &[Edge]| edges.iter().any(|edge| ids.binary_search(&edge.id).is_ok());
                 let users = (0..).zip(&self.state.users).filter(|(_, node)| of(&node.edges));
                 let users: Vec<u32> = users.map(|(user, _)| user).collect();
                 for user in users {
@@ -247,7 +257,8 @@ impl Recommender {
             let mut words = self.words.encode(&text_of(&item)).words;
             words.retain(|&word| word as usize >= first_word);
             let table = &self.state.scorer.parameters().words;
-            let mean = mean_of_words(table, config.dim, &words).unwrap_or_else(|| vec![0.0; config.dim]);
+            let mean =
+                mean_of_words(table, config.dim, &words).unwrap_or_else(|| vec![0.0; config.dim]);
             embeddings.extend(self.cold_maps[0].apply(&mean));
             stars.extend(self.cold_maps[1].apply(&mean));
             all_words.extend(places(config.padding, &words, config.item_words));

@@ -13,13 +13,17 @@
 //! else depends on it are users, and theirs is computed when they ask. Sums are in double precision:
 //! what was added can be taken away again.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod users;
+
+use std::collections::{HashMap, HashSet};
 
 use rayon::prelude::*;
 
 use super::words::{by_count, top_words};
 use crate::matrix::row;
 use crate::model::{EdgeQueries, ModelConfig, Scorer, UserView, places};
+
+pub(crate) use users::UserVectors;
 
 /// Users whose edges are computed at once.
 const USERS: usize = 512;
@@ -52,22 +56,6 @@ struct ItemNode {
     sum: Vec<f64>,
     queries: Vec<f64>,
     seconds: Vec<f64>,
-}
-
-/// A user at the time of a request.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct UserVectors {
-    pub(crate) embedding: Vec<f32>,
-    pub(crate) star: Vec<f32>,
-    pub(crate) words: Vec<u32>,
-    /// Items that the user had to do with, in order.
-    pub(crate) seen: Vec<u32>,
-}
-
-impl UserVectors {
-    pub(crate) fn view(&self) -> UserView<'_, f32> {
-        UserView { embedding: &self.embedding, star: &self.star, words: &self.words }
-    }
 }
 
 /// The scorer and the graph that its nodes come from.
@@ -125,7 +113,8 @@ impl State {
             forgotten: HashSet::new(),
         };
         state.rebuild();
-        let stars: Vec<f32> = (0..state.users.len() as u32).flat_map(|user| state.star_of(user)).collect();
+        let stars: Vec<f32> =
+            (0..state.users.len() as u32).flat_map(|user| state.star_of(user)).collect();
         state.stranger_star = mean_row(&stars, d);
         state
     }
@@ -270,7 +259,8 @@ impl State {
     /// Computes propagated items from their sums.
     fn refresh_items(&mut self, items: &[u32]) {
         for items in items.chunks(4096) {
-            let stars: Vec<f32> = items.par_iter().flat_map_iter(|&item| self.item_star(item)).collect();
+            let stars: Vec<f32> =
+                items.par_iter().flat_map_iter(|&item| self.item_star(item)).collect();
             self.scorer.set_items(items, &stars);
         }
     }
@@ -318,8 +308,10 @@ impl State {
         // Frequent words are part of the demand that is generated on all edges of the user.
         let is_reworded = words != node.words;
         let is_regenerated = |edge: &&Edge| is_reworded && edge.query.is_empty();
-        let old: Vec<&Edge> = gone.iter().chain(kept[..stay].iter().filter(is_regenerated)).collect();
-        let new: Vec<&Edge> = kept[..stay].iter().filter(is_regenerated).chain(&kept[stay..]).collect();
+        let old: Vec<&Edge> =
+            gone.iter().chain(kept[..stay].iter().filter(is_regenerated)).collect();
+        let new: Vec<&Edge> =
+            kept[..stay].iter().filter(is_regenerated).chain(&kept[stay..]).collect();
         for (sign, words, edges) in [(-1.0, &node.words, &old), (1.0, &words, &new)] {
             let demand = self.demand(&embedding, words, edges);
             for (edge, query) in edges.iter().zip(demand.chunks_exact(d)) {
@@ -343,116 +335,11 @@ impl State {
         touched
     }
 
-    fn star_of(&self, user: u32) -> Vec<f32> {
-        let node = &self.users[user as usize];
-        let edges: Vec<&Edge> = node.edges.iter().collect();
-        self.user_star(self.embedding(user), &edges, [&node.sum, &node.queries], &BTreeMap::new())
-    }
-
-    /// `e*_u`; `changed` are sums and degrees of items that are to be taken instead of theirs.
-    fn user_star(
-        &self,
-        embedding: &[f32],
-        edges: &[&Edge],
-        [sum, queries]: [&[f64]; 2],
-        changed: &BTreeMap<u32, (Vec<f64>, f64)>,
-    ) -> Vec<f32> {
-        if edges.is_empty() {
-            return embedding.to_vec();
-        }
-        let degree = edges.len() as f64;
-        let first = sum.iter().map(|sum| sum / degree).collect();
-        let mut second: Vec<f64> = queries.iter().map(|query| -query / degree).collect();
-        if self.config().layers > 1 {
-            for edge in edges {
-                let node = &self.items[edge.item as usize];
-                let (sum, n) = match changed.get(&edge.item) {
-                    Some((sum, n)) => (sum, *n),
-                    None => (&node.sum, f64::from(node.degree)),
-                };
-                plus(&mut second, 1.0 / (degree * n), sum);
-            }
-        }
-        let layers: [Vec<f64>; 2] = [first, second];
-        star(embedding, &layers[..self.config().layers])
-    }
-
-    /// A user that has events or that training knew, as of now.
-    pub(crate) fn user(&self, user: u32) -> UserVectors {
-        let node = &self.users[user as usize];
-        let star = match node.edges.is_empty() && !self.is_trained(user) {
-            true => self.stranger_star.clone(),
-            false => self.star_of(user),
-        };
-        let seen = node.edges.iter().map(|edge| edge.item).collect();
-        UserVectors { embedding: self.embedding(user).to_vec(), star, words: node.words.clone(), seen }
-    }
-
-    /// A user as it would be after some more events, which are not kept. Without a user, somebody
-    /// whom training did not know.
-    pub(crate) fn session(&self, user: Option<u32>, events: &[Edge]) -> UserVectors {
-        let d = self.dim();
-        let nobody = UserNode { words: self.top_words(&[]), ..UserNode::default() };
-        let node = user.map_or(&nobody, |user| &self.users[user as usize]);
-        if events.is_empty() {
-            return match user {
-                Some(user) => self.user(user),
-                None => UserVectors {
-                    embedding: self.stranger.clone(),
-                    star: self.stranger_star.clone(),
-                    words: nobody.words,
-                    seen: Vec::new(),
-                },
-            };
-        }
-        let embedding = user.map_or(&self.stranger[..], |user| self.embedding(user));
-        let all: Vec<Edge> = node.edges.iter().chain(events).cloned().collect();
-        let words = self.top_words(&all);
-        let old: Vec<&Edge> = node.edges.iter().collect();
-        let all: Vec<&Edge> = all.iter().collect();
-        let (mut sum, mut queries) = (vec![0.0; d], vec![0.0; d]);
-        let mut changed: BTreeMap<u32, (Vec<f64>, f64)> = BTreeMap::new();
-        for (sign, words, edges) in [(-1.0, &node.words, &old), (1.0, &words, &all)] {
-            let demand = self.demand(embedding, words, edges);
-            for (edge, query) in edges.iter().zip(demand.chunks_exact(d)) {
-                if sign > 0.0 {
-                    plus_single(&mut sum, 1.0, self.scorer.item_embedding(edge.item));
-                    plus(&mut sum, -1.0, query);
-                    plus(&mut queries, 1.0, query);
-                }
-                let item = &self.items[edge.item as usize];
-                let (sum, degree) = changed.entry(edge.item).or_insert_with(|| {
-                    let mut sum = item.sum.clone();
-                    sum.resize(d, 0.0);
-                    (sum, f64::from(item.degree))
-                });
-                plus_single(sum, sign, embedding);
-                plus(sum, sign, query);
-                *degree += sign;
-            }
-        }
-        let star = self.user_star(embedding, &all, [&sum, &queries], &changed);
-        let seen = all.iter().map(|edge| edge.item).collect();
-        UserVectors { embedding: embedding.to_vec(), star, words, seen }
-    }
-
-    /// What each edge of a user brings to an item: `(e*_j - q_e) . e*_i / n`, by edge.
-    pub(crate) fn contributions(&self, user: u32, item: u32) -> Vec<(&Edge, f64)> {
-        let node = &self.users[user as usize];
-        let edges: Vec<&Edge> = node.edges.iter().collect();
-        let demand = self.demand(self.embedding(user), &node.words, &edges);
-        let (target, degree) = (self.scorer.item(item), edges.len() as f64);
-        let part = |edge: &Edge, query: &[f64]| {
-            let neighbour = self.scorer.item(edge.item).iter().zip(query);
-            let products = neighbour.zip(target).map(|((&h, q), &t)| (f64::from(h) - q) * f64::from(t));
-            products.sum::<f64>() / degree
-        };
-        edges.iter().zip(demand.chunks_exact(self.dim())).map(|(&edge, query)| (edge, part(edge, query))).collect()
-    }
-
     /// All edges with their users, in the order of their ids.
     pub(crate) fn edges(&self) -> Vec<(u32, &Edge)> {
-        let edges = (0..).zip(&self.users).flat_map(|(user, node)| node.edges.iter().map(move |e| (user, e)));
+        let edges = (0..)
+            .zip(&self.users)
+            .flat_map(|(user, node)| node.edges.iter().map(move |e| (user, e)));
         let mut edges: Vec<(u32, &Edge)> = edges.collect();
         edges.sort_unstable_by_key(|(_, edge)| edge.id);
         edges

@@ -13,7 +13,11 @@ fn bundle(model: &ModelConfig, items: u32, epochs: usize) -> Bundle {
     for time in 0..items * 6 {
         let user = below(&mut random, 60);
         let item = (user % 5) + 5 * below(&mut random, items / 5);
-        let query = if time % 2 == 0 { format!("topic{} word{}", item % 5, item % 3) } else { String::new() };
+        let query = if time % 2 == 0 {
+            format!("topic{} word{}", item % 5, item % 3)
+        } else {
+            String::new()
+        };
         events.push_str(&format!("u{user},i{item},{time},{query}\n"));
     }
     let mut titles = "item,title,tags\n".to_owned();
@@ -67,7 +71,10 @@ fn expansions_are_exact_at_their_centres() {
                 let value = expansion.offsets[item as usize]
                     + crate::real::dot(target, star)
                     + expansion.square_weight * crate::real::dot(star, star);
-                assert!((value - score).abs() < 1e-4 * (1.0 + score.abs()), "{variant}: {value} for {score}");
+                assert!(
+                    (value - score).abs() < 1e-4 * (1.0 + score.abs()),
+                    "{variant}: {value} for {score}"
+                );
             }
         }
     }
@@ -94,12 +101,18 @@ fn candidates_find_what_a_ranking_of_everything_finds() {
 fn a_killed_process_loses_no_acknowledged_event() {
     // The journal is written by another process, which is killed while it writes.
     const PATH: &str = "UDITSR_TEST_JOURNAL";
-    let event = |n: u64| Event { user: format!("u{}", n % 9), item: "i1".to_owned(), time: n as i64, ..Event::default() };
+    let event = |n: u64| Event {
+        user: format!("u{}", n % 9),
+        item: "i1".to_owned(),
+        time: n as i64,
+        ..Event::default()
+    };
     if let Some(path) = std::env::var_os(PATH) {
         let (mut journal, ..) = Journal::open(path.as_ref(), Durability::Sync).unwrap();
         for id in 0.. {
             journal.append(&[Record::Event { id, event: event(id) }]).unwrap();
-            std::fs::write(Path::new(&path).with_extension("acknowledged"), id.to_string()).unwrap();
+            std::fs::write(Path::new(&path).with_extension("acknowledged"), id.to_string())
+                .unwrap();
         }
     }
     let folder = tempfile::tempdir().unwrap();

@@ -55,7 +55,9 @@ impl Top {
     }
 
     pub(super) fn merge(mut self, other: Self) -> Self {
-        other.heap.into_iter().for_each(|Reverse(found)| self.push(found));
+        for Reverse(found) in other.heap {
+            self.push(found);
+        }
         self
     }
 
@@ -68,7 +70,9 @@ impl Top {
 /// The best of a list, the best first.
 pub(super) fn best(all: impl IntoIterator<Item = Found>, limit: usize) -> Vec<Found> {
     let mut top = Top::new(limit);
-    all.into_iter().for_each(|found| top.push(found));
+    for found in all {
+        top.push(found);
+    }
     top.into_sorted()
 }
 
@@ -84,7 +88,12 @@ mod tests {
         assert_eq!(items(best(all, 3)), [1, 2, 3]);
         assert_eq!(items(best(all, 9)), [1, 2, 3, 4, 0]);
         let halves = all.split_at(2);
-        let half = |part: &[Found]| part.iter().fold(Top::new(3), |mut top, &f| { top.push(f); top });
+        let half = |part: &[Found]| {
+            part.iter().fold(Top::new(3), |mut top, &f| {
+                top.push(f);
+                top
+            })
+        };
         assert_eq!(items(half(halves.0).merge(half(halves.1)).into_sorted()), [1, 2, 3]);
         assert!(best(all, 0).is_empty());
     }

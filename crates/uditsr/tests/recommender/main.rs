@@ -51,7 +51,11 @@ fn train(folder: &Path) -> Scorer<f32> {
 
 fn open(folder: &Path) -> Recommender {
     let journal = Some(folder.join("journal"));
-    let options = RecommenderOptions { journal, durability: Durability::Flush, ..RecommenderOptions::default() };
+    let options = RecommenderOptions {
+        journal,
+        durability: Durability::Flush,
+        ..RecommenderOptions::default()
+    };
     Recommender::open(&folder.join("model"), options).unwrap()
 }
 
@@ -108,7 +112,10 @@ fn words_that_nobody_knows_are_named() {
     // Numbers of titles occur once, so the model has no vector for them, but the titles do.
     let answer = recommender.search(None, "nr13 qqq", 5, &plain()).unwrap();
     assert_eq!((answer.order, ids(&answer)), (Order::Text, vec!["i13"]));
-    assert_eq!((&answer.text_only_terms[..], &answer.unmatched_terms[..]), (&["nr13".to_owned()][..], &["qqq".to_owned()][..]));
+    assert_eq!(
+        (&answer.text_only_terms[..], &answer.unmatched_terms[..]),
+        (&["nr13".to_owned()][..], &["qqq".to_owned()][..])
+    );
     assert_eq!(answer.hits[0].source, Source::Text);
     let answer = recommender.search(Some("u1"), "nr13 lamps", 5, &plain()).unwrap();
     assert_eq!(answer.order, Order::ModelAndText);
@@ -124,25 +131,39 @@ fn filters_seen_items_and_diversity() {
     let folder = tempfile::tempdir().unwrap();
     train(folder.path());
     let recommender = open(folder.path());
-    let seen: Vec<String> = recommender.events_of("u3").into_iter().map(|(_, event)| event.item).collect();
+    let seen: Vec<String> =
+        recommender.events_of("u3").into_iter().map(|(_, event)| event.item).collect();
     let answer = recommender.recommend(Some("u3"), 48, &plain()).unwrap();
     assert!(ids(&answer).iter().all(|id| !seen.iter().any(|seen| seen == id)));
     let with_seen = RequestOptions { exclude_seen: Some(false), ..plain() };
     assert_eq!(recommender.recommend(Some("u3"), 100, &with_seen).unwrap().hits.len(), 48);
-    let filter = Filter { any_tag: vec!["red".into()], not_items: vec!["i0".into()], ..Filter::default() };
+    let filter =
+        Filter { any_tag: vec!["red".into()], not_items: vec!["i0".into()], ..Filter::default() };
     let red = recommender.search(None, "shoes", 48, &RequestOptions { filter, ..plain() }).unwrap();
     // Even numbers are red: 24 without i0.
     assert_eq!(red.hits.len(), 23);
     assert!(ids(&red).iter().all(|id| id[1..].parse::<u32>().unwrap() % 2 == 0 && *id != "i0"));
     let filter = Filter { all_tags: vec!["red".into(), "blue".into()], ..Filter::default() };
-    assert!(recommender.recommend(Some("u3"), 5, &RequestOptions { filter, ..plain() }).unwrap().hits.is_empty());
-    let filter = Filter { items: vec!["i5".into(), "i9".into(), "none".into()], ..Filter::default() };
+    assert!(
+        recommender
+            .recommend(Some("u3"), 5, &RequestOptions { filter, ..plain() })
+            .unwrap()
+            .hits
+            .is_empty()
+    );
+    let filter =
+        Filter { items: vec!["i5".into(), "i9".into(), "none".into()], ..Filter::default() };
     let two = recommender.recommend(None, 5, &RequestOptions { filter, ..plain() }).unwrap();
     assert_eq!(two.hits.len(), 2);
     let diverse = RequestOptions { diversity: 0.9, exclude_seen: Some(false), ..plain() };
     let topics = |answer: &uditsr::recommender::Answer| {
         let topic = |title: &str| title.split(' ').next().unwrap().to_owned();
-        answer.hits.iter().map(|hit| topic(&hit.title)).collect::<std::collections::BTreeSet<_>>().len()
+        answer
+            .hits
+            .iter()
+            .map(|hit| topic(&hit.title))
+            .collect::<std::collections::BTreeSet<_>>()
+            .len()
     };
     let (one, many) = (
         recommender.recommend(Some("u3"), 6, &with_seen).unwrap(),
@@ -181,16 +202,23 @@ fn a_click_changes_the_next_answer_and_survives() {
     let first = recommender.record(keyed.clone()).unwrap();
     let again = recommender.record(keyed.clone()).unwrap();
     assert!(again.is_duplicate && again.id == first.id);
-    let batch = recommender.record_all(vec![click("u0", "nowhere", ""), click("u0", "i6", "odd words")]).unwrap();
+    let batch = recommender
+        .record_all(vec![click("u0", "nowhere", ""), click("u0", "i6", "odd words")])
+        .unwrap();
     assert!(batch[0].is_err());
     assert_eq!(batch[1].as_ref().unwrap().unmatched_terms, ["odd", "words"]);
-    let item = CatalogueItem { id: "fresh".into(), title: "tents of a new kind".into(), ..CatalogueItem::default() };
+    let item = CatalogueItem {
+        id: "fresh".into(),
+        title: "tents of a new kind".into(),
+        ..CatalogueItem::default()
+    };
     recommender.add_item(item.clone()).unwrap();
     assert!(recommender.add_item(item).is_err());
     let found = recommender.search(None, "kind", 3, &plain()).unwrap();
     assert_eq!(ids(&found), ["fresh"]);
     let ask = |recommender: &Recommender| {
-        let users = ["u0", "new", "u5"].map(|user| recommender.recommend(Some(user), 7, &plain()).unwrap());
+        let users =
+            ["u0", "new", "u5"].map(|user| recommender.recommend(Some(user), 7, &plain()).unwrap());
         (users, recommender.search(Some("new"), "tents", 7, &plain()).unwrap())
     };
     let expected = ask(&recommender);
@@ -242,7 +270,9 @@ fn what_is_erased_was_never_there() {
     drop(recommender);
     let recommender = open(folder.path());
     assert_eq!(recommender.recommend(Some("u9"), 3, &plain()).unwrap().user, UserKind::Stranger);
-    assert!(recommender.events_of("u9").is_empty() && close(&expected, &scores(&recommender, "u8")));
+    assert!(
+        recommender.events_of("u9").is_empty() && close(&expected, &scores(&recommender, "u8"))
+    );
 }
 
 #[test]
@@ -262,7 +292,10 @@ fn explanations_add_up() {
     assert!(why.closer_than > 0.7, "{why:?}");
     assert!(why.neighbours.iter().all(|neighbour| neighbour.title.starts_with("lamps")));
     let why = recommender.explain(Some("u1"), "i3", Some("books qqq")).unwrap();
-    assert_eq!((why.demand_words[0].word.as_str(), &why.unmatched_terms[..]), ("books", &["qqq".to_owned()][..]));
+    assert_eq!(
+        (why.demand_words[0].word.as_str(), &why.unmatched_terms[..]),
+        ("books", &["qqq".to_owned()][..])
+    );
     assert!(why.demand > 0.0 && why.attention.is_empty());
     assert!(recommender.explain(None, "nowhere", None).is_err());
 }
@@ -293,7 +326,10 @@ fn folders_are_checked() {
     let other = folder.path().join("other");
     std::fs::create_dir(&other).unwrap();
     std::fs::write(other.join("notes.txt"), "mine").unwrap();
-    assert!(matches!(Bundle::save(&other, &bundle.scorer, &bundle.prepared), Err(Error::Config { .. })));
+    assert!(matches!(
+        Bundle::save(&other, &bundle.scorer, &bundle.prepared),
+        Err(Error::Config { .. })
+    ));
     Bundle::save(&model, &bundle.scorer, &bundle.prepared).unwrap();
     assert_eq!(Bundle::load(&model).unwrap().fingerprint, fingerprint);
     let in_folder = std::fs::read_dir(folder.path()).unwrap().count();
@@ -301,7 +337,10 @@ fn folders_are_checked() {
     // A journal of another model is refused, and so is a changed weight.
     let mut wrong = bundle;
     wrong.fingerprint = "another".to_owned();
-    let options = RecommenderOptions { journal: Some(folder.path().join("journal")), ..RecommenderOptions::default() };
+    let options = RecommenderOptions {
+        journal: Some(folder.path().join("journal")),
+        ..RecommenderOptions::default()
+    };
     assert!(matches!(Recommender::new(wrong, options), Err(Error::Config { .. })));
     let weights = model.join("model/model.safetensors");
     let mut bytes = std::fs::read(&weights).unwrap();

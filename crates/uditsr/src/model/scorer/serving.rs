@@ -43,7 +43,8 @@ impl<T: Real> Scorer<T> {
     pub(crate) fn generator_part(&self, item: u32) -> Vec<T> {
         let d = self.config.dim;
         let mut part = row(&self.item_parts, 2 * d, item as usize).to_vec();
-        let words: Vec<u32> = self.words_of_item(item).iter().copied().filter(|w| *w != NONE).collect();
+        let words: Vec<u32> =
+            self.words_of_item(item).iter().copied().filter(|w| *w != NONE).collect();
         for &word in &words {
             let share = T::of(1.0 / words.len() as f64);
             add_scaled(&mut part, share, row(&self.word_parts, 2 * d, word as usize));
@@ -149,7 +150,8 @@ impl<T: Real> Scorer<T> {
             let mut db = Vec::with_capacity(b.len());
             for b in b.chunks_exact(middle.outputs) {
                 let activated = b.iter().map(|&value| gate(value) * value);
-                let score: T = activated.zip(&last.weight).map(|(b, &w)| b * w).sum::<T>() + last.bias[0];
+                let score: T =
+                    activated.zip(&last.weight).map(|(b, &w)| b * w).sum::<T>() + last.bias[0];
                 // Without a translation term the final rectifier does not change the order.
                 let is_bent = self.config.final_activation == FinalActivation::LeakyRelu
                     && term != TranslationTerm::Absent;
@@ -164,8 +166,10 @@ impl<T: Real> Scorer<T> {
             multiply(&mut gradients, Accum::Replace, view(&da, first.outputs), view(&of_item, d));
             for (index, gradient) in gradients.chunks_exact_mut(d).enumerate() {
                 let mut offset = scores[index] - dot(gradient, self.item(centres[index]));
-                let demand = if is_shared { &demand[..d] } else { row(&demand, d, block * BLOCK + index) };
-                let translated: Vec<T> = user.star.iter().zip(demand).map(|(&u, &q)| u + q).collect();
+                let demand =
+                    if is_shared { &demand[..d] } else { row(&demand, d, block * BLOCK + index) };
+                let translated: Vec<T> =
+                    user.star.iter().zip(demand).map(|(&u, &q)| u + q).collect();
                 match term {
                     TranslationTerm::Absent => {}
                     TranslationTerm::Dot => add_scaled(gradient, weight, &translated),

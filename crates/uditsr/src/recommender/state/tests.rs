@@ -7,7 +7,13 @@ use crate::{Csr, Interactions};
 const SIZES: Sizes = Sizes { users: 6, items: 7, words: 9 };
 
 fn config(variant: usize) -> ModelConfig {
-    let base = ModelConfig { dim: 6, query_words: 2, user_words: 2, item_words: 3, ..ModelConfig::default() };
+    let base = ModelConfig {
+        dim: 6,
+        query_words: 2,
+        user_words: 2,
+        item_words: 3,
+        ..ModelConfig::default()
+    };
     match variant {
         0 => ModelConfig { padding: Padding::Masked, ..base },
         1 => base,
