@@ -1,0 +1,157 @@
+//! Seconds per training step on a generated log, beside `reference/uditsr_torch.py` on the same log.
+//!
+//! ```sh
+//! cargo run --release -p uditsr --example speed -- --write /tmp/speed     # log for PyTorch, then times
+//! python reference/uditsr_torch.py --log /tmp/speed/log.json
+//! ```
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use uditsr::model::{Batch, Factored, Gradients, Graph, ModelConfig, Parameters, Sizes, Step};
+use uditsr::train::{AdamW, AdamWConfig};
+use uditsr::{Csr, Interactions};
+
+/// What is generated and timed.
+struct Options {
+    sizes: Sizes,
+    rows: usize,
+    batch: usize,
+    dim: usize,
+    steps: usize,
+    refresh: usize,
+    write: Option<PathBuf>,
+}
+
+fn options() -> Result<Options, String> {
+    let sizes = Sizes { users: 56_887, items: 4_059, words: 5_000 };
+    let mut options =
+        Options { sizes, rows: 300_000, batch: 256, dim: 100, steps: 10, refresh: 1, write: None };
+    let mut args = std::env::args().skip(1);
+    while let Some(name) = args.next() {
+        let value = args.next().ok_or(format!("{name} needs a value"))?;
+        let number = || value.parse::<usize>().map_err(|error| format!("{name}: {error}"));
+        match name.as_str() {
+            "--users" => options.sizes.users = number()?,
+            "--items" => options.sizes.items = number()?,
+            "--words" => options.sizes.words = number()?,
+            "--rows" => options.rows = number()?,
+            "--batch" => options.batch = number()?,
+            "--dim" => options.dim = number()?,
+            "--steps" => options.steps = number()?,
+            "--refresh" => options.refresh = number()?.max(1),
+            "--write" => options.write = Some(value.into()),
+            _ => return Err(format!("{name} is not known")),
+        }
+    }
+    Ok(options)
+}
+
+/// A small generator of random numbers (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn unit(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    fn below(&mut self, n: usize) -> u32 {
+        (self.unit() * n as f64) as u32
+    }
+
+    /// A skewed choice: the first of `n` are drawn far more often than the last.
+    fn popular(&mut self, n: usize) -> u32 {
+        (self.unit().powf(2.0) * n as f64) as u32
+    }
+}
+
+/// Half of the rows are searches of one to three words.
+fn generate(options: &Options) -> Interactions {
+    let mut random = Random(7);
+    let mut log = Interactions::default();
+    let mut queries = Vec::new();
+    for _ in 0..options.rows {
+        log.users.push(random.below(options.sizes.users));
+        log.items.push(random.popular(options.sizes.items));
+        let length = if random.unit() < 0.5 { 1 + random.below(3) } else { 0 };
+        let words: Vec<u32> =
+            (0..length).map(|_| 1 + random.popular(options.sizes.words - 1)).collect();
+        queries.push(words);
+        log.times.push(-1);
+    }
+    log.queries = queries.iter().collect::<Csr>();
+    log
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let options = options()?;
+    let log = generate(&options);
+    let config = ModelConfig { dim: options.dim, ..ModelConfig::default() };
+    let adamw = AdamWConfig::default();
+    let start = Instant::now();
+    let graph = Graph::from_log(&config, options.sizes, &log)?;
+    let mut parameters = Parameters::<f32>::init(&config, options.sizes, 0);
+    let mut random = Random(11);
+    let batches: Vec<(Vec<u32>, Vec<u32>)> = (0..=options.steps)
+        .map(|_| {
+            let rows = (0..options.batch).map(|_| random.below(options.rows)).collect();
+            (rows, (0..options.batch).map(|_| random.below(options.sizes.items)).collect())
+        })
+        .collect();
+    println!("graph of {} rows: {:.2} s", options.rows, start.elapsed().as_secs_f64());
+    if let Some(folder) = &options.write {
+        std::fs::create_dir_all(folder)?;
+        let weights = folder.join("parameters.safetensors");
+        parameters.save(&weights)?;
+        let rows: Vec<_> = (0..log.len())
+            .map(|row| serde_json::json!([log.users[row], log.items[row], log.queries.row(row)]))
+            .collect();
+        let batches: Vec<_> = batches
+            .iter()
+            .map(|(rows, negatives)| serde_json::json!({"rows": rows, "negatives": negatives}))
+            .collect();
+        let Sizes { users, items, words } = options.sizes;
+        let json = serde_json::json!({
+            "users": users, "items": items, "words": words, "rows": rows, "batches": batches,
+            "config": {"dim": options.dim}, "lr": adamw.learning_rate,
+            "weight_decay": adamw.weight_decay, "parameters": weights,
+        });
+        std::fs::write(folder.join("log.json"), serde_json::to_vec(&json)?)?;
+    }
+
+    let mut step = Factored::new(&config, &graph)?;
+    let mut optimizer = AdamW::new(adamw, &parameters);
+    let mut gradients = Gradients::zeros(&config, options.sizes);
+    let mut seconds = Vec::new();
+    for (index, (rows, negatives)) in batches.iter().enumerate() {
+        let start = Instant::now();
+        let batch = Batch::new(&graph, rows, negatives);
+        if options.refresh > 1 && index % options.refresh == 0 {
+            optimizer.finish(&mut parameters);
+            step.keep_intents(&graph, &parameters);
+        }
+        let slots = step.reach(&graph, &batch);
+        let reached = slots.map(|slots| slots.iter().filter(|slot| **slot != u32::MAX).count());
+        optimizer.catch_up(&mut parameters, slots);
+        let losses = step.step(&graph, &parameters, &batch, &mut gradients)?;
+        optimizer.step(&mut parameters, &gradients);
+        seconds.push(start.elapsed().as_secs_f64());
+        println!(
+            "step {}: bpr, sg, cst = {:.7} {:.7} {:.7}; {reached:?} nodes; {:.3} s",
+            index + 1,
+            losses.bpr,
+            losses.sg,
+            losses.cst,
+            seconds[index]
+        );
+    }
+    // The first step also pays for memory and threads.
+    let mean = seconds[1..].iter().sum::<f64>() / options.steps as f64;
+    let batches = options.rows.div_ceil(options.batch);
+    println!("{mean:.4} s per batch; {batches} batches: {:.1} s per epoch", mean * batches as f64);
+    Ok(())
+}
