@@ -65,20 +65,24 @@ impl Recommender {
         let (kind, user) = self.user_of(user, options)?;
         let seen = if options.exclude_seen.unwrap_or(false) { &user.seen[..] } else { &[] };
         let allowed = self.catalogue.allowed(&options.filter, &self.items, seen);
+        // Next to a model that knows some words, titles are asked for those that it does not know.
+        let is_mixed = !terms.known.is_empty() && !terms.text_only.is_empty();
+        let wanted = if is_mixed { &terms.text_only } else { &terms.all };
         let text = self
             .catalogue
             .text
-            .search(&terms.all, self.options.text_candidates, &|item| allowed.has(item));
+            .search(wanted, self.options.text_candidates, &|item| allowed.has(item));
         let (order, retrieval, found) = if terms.known.is_empty() {
             (Order::Text, Retrieval::Candidates(text.len()), text.clone())
         } else {
             let query = self.state.scorer.query(&terms.known);
+            let limit = if is_mixed { limit.max(self.options.text_candidates) } else { limit };
             let Ranked { found, retrieval } =
                 self.rank(&user, Some(&query), &text, &allowed, limit, options.exact);
-            if terms.text_only.is_empty() {
-                (Order::Model, retrieval, found)
-            } else {
+            if is_mixed {
                 (Order::ModelAndText, retrieval, fuse(&found, &text))
+            } else {
+                (Order::Model, retrieval, found)
             }
         };
         let hits = self.hits(found, k, options, |item| {
