@@ -14,7 +14,6 @@ mod matrix;
 pub mod model;
 mod random;
 mod real;
-pub mod recommender;
 pub mod train;
 
 pub use csr::Csr;
@@ -22,4 +21,3 @@ pub use dataset::{Dataset, Interactions, Ranking, Split};
 pub use error::{Error, Result};
 pub use evaluate::{CUTOFFS, Evaluation, Protocol, Ranker, evaluate};
 pub use real::Real;
-pub use recommender::{Recommender, RecommenderOptions};
