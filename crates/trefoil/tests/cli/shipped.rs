@@ -19,7 +19,7 @@ fn normalised(x: Tensor<2>) -> Tensor<2> {
 }
 
 /// The program, in another folder and without a word on the model, draws the examples' captions; by the
-/// model's own CLIP four of the eight drawings find the caption that they were drawn from, and one may be
+/// model's own CLIP seven of the eight drawings find the caption that they were drawn from, and one may be
 /// lost to another processor's rounding. Chance finds one.
 #[test]
 fn drawings_find_their_captions() {
@@ -46,7 +46,7 @@ fn drawings_find_their_captions() {
     let scores = normalised(pictures).matmul(normalised(texts).transpose());
     let best: Vec<i64> = scores.argmax(1).into_data().iter::<i64>().collect();
     let found = (0i64..).zip(&best).filter(|(i, best)| i == *best).count();
-    assert!(found >= 3, "{found} of {}: {best:?}", captions.len());
+    assert!(found >= 6, "{found} of {}: {best:?}", captions.len());
 }
 
 /// Captions of pictures that the model has seen, and of a profession and a skin tone that it has only seen
