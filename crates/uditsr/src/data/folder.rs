@@ -1,8 +1,6 @@
 //! A prepared log as a folder: written in full or not at all, checked when it is read.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -14,21 +12,22 @@ use super::interner::Interner;
 use super::options::PrepareOptions;
 use super::raw::CatalogueItem;
 use super::report::{Input, Report};
-use super::source::{LogFile, hex};
+use super::source::hex;
+use super::staging::Staging;
 use super::vocabulary::Vocabulary;
 use crate::files::read;
 use crate::{Csr, Dataset, Error, Ranking, Result};
 
-const MANIFEST: &str = "prepare.json";
-const REPORT: &str = "report.json";
-const EVENTS: &str = "events.safetensors";
-const HIDDEN: &str = "hidden.safetensors";
-const USERS: &str = "users.jsonl";
-const ITEMS: &str = "items.jsonl";
-const WORDS: &str = "words.jsonl";
-const CATALOGUE: &str = "catalogue.jsonl";
+pub(super) const MANIFEST: &str = "prepare.json";
+pub(super) const REPORT: &str = "report.json";
+pub(super) const EVENTS: &str = "events.safetensors";
+pub(super) const HIDDEN: &str = "hidden.safetensors";
+pub(super) const USERS: &str = "users.jsonl";
+pub(super) const ITEMS: &str = "items.jsonl";
+pub(super) const WORDS: &str = "words.jsonl";
+pub(super) const CATALOGUE: &str = "catalogue.jsonl";
 /// Version of the layout.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// Everything that a prepared folder holds.
 #[derive(Debug)]
@@ -100,22 +99,22 @@ impl Ids {
 /// What the folder says about itself.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Manifest {
-    version: u32,
-    users: usize,
-    items: usize,
-    words: usize,
-    options: PrepareOptions,
-    inputs: Vec<Input>,
+pub(super) struct Manifest {
+    pub(super) version: u32,
+    pub(super) users: usize,
+    pub(super) items: usize,
+    pub(super) words: usize,
+    pub(super) options: PrepareOptions,
+    pub(super) inputs: Vec<Input>,
     /// SHA-256 of each file.
-    files: BTreeMap<String, String>,
+    pub(super) files: BTreeMap<String, String>,
     /// SHA-256 of this text with nothing here: the name of all that is in the folder.
-    content: String,
+    pub(super) content: String,
 }
 
 impl Manifest {
     /// What `content` should be.
-    fn fingerprint(&mut self) -> Result<String> {
+    pub(super) fn fingerprint(&mut self) -> Result<String> {
         let content = std::mem::take(&mut self.content);
         let text = serde_json::to_vec_pretty(&self)
             .map_err(|e| Error::format(Path::new(MANIFEST), e.to_string()));
@@ -158,29 +157,8 @@ impl Prepared {
     /// # Errors
     /// [`Error::Write`] with the file, or [`Error::Config`] if the folder has other content.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        check_target(folder)?;
-        let parent = match folder.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        let fail = |source| Error::Write { path: folder.into(), source };
-        fs::create_dir_all(parent).map_err(fail)?;
-        let mut builder = tempfile::Builder::new();
-        let staged = builder.prefix(".trefoil-").suffix(".tmp").tempdir_in(parent).map_err(fail)?;
-        self.write_files(staged.path())?;
-        set_permissions(staged.path(), 0o755).map_err(fail)?;
-        if folder.exists() {
-            // The old folder goes when the new one is in its place.
-            let old = builder.tempdir_in(parent).map_err(fail)?;
-            fs::rename(folder, old.path().join("old")).map_err(fail)?;
-            fs::rename(staged.keep(), folder).map_err(fail)
-        } else {
-            fs::rename(staged.keep(), folder).map_err(fail)
-        }
-    }
-
-    fn write_files(&self, folder: &Path) -> Result<()> {
         let data = &self.dataset;
+        let mut staged = Staging::new(folder)?;
         let mut columns = Columns::default();
         columns.interactions("train", &data.train);
         for (part, ranking) in [("valid", &data.valid), ("test", &data.test)] {
@@ -191,43 +169,19 @@ impl Prepared {
             columns.numbers(&name, ranking.negatives.values(), vec![rows, width]);
         }
         columns.lists("item_words", &data.item_words);
-        columns.write(&folder.join(EVENTS))?;
-        let mut files = vec![EVENTS, USERS, ITEMS, WORDS, CATALOGUE, REPORT];
+        columns.write(&staged.file(EVENTS))?;
         if let Some(hidden) = &self.hidden {
             let mut columns = Columns::default();
             columns.lists("train", &hidden.train);
             columns.lists("valid", &hidden.valid);
             columns.lists("test", &hidden.test);
-            columns.write(&folder.join(HIDDEN))?;
-            files.push(HIDDEN);
+            columns.write(&staged.file(HIDDEN))?;
         }
-        write_lines(&folder.join(USERS), self.users.iter())?;
-        write_lines(&folder.join(ITEMS), self.items.iter())?;
-        write_lines(&folder.join(WORDS), self.words.words().iter())?;
-        write_lines(&folder.join(CATALOGUE), self.catalogue.iter())?;
-        write_json(&folder.join(REPORT), &self.report)?;
-        let mut hashes = BTreeMap::new();
-        for name in files {
-            let path = folder.join(name);
-            let settle = || {
-                set_permissions(&path, 0o644)?;
-                File::open(&path)?.sync_all()
-            };
-            settle().map_err(|source| Error::Write { path: path.clone(), source })?;
-            hashes.insert(name.to_owned(), LogFile::new(&path).fingerprint()?.1);
-        }
-        let mut manifest = Manifest {
-            version: VERSION,
-            users: data.users,
-            items: data.items,
-            words: data.words,
-            options: self.options.clone(),
-            inputs: self.report.inputs.clone(),
-            files: hashes,
-            content: String::new(),
-        };
-        manifest.content = manifest.fingerprint()?;
-        write_json(&folder.join(MANIFEST), &manifest)
+        staged.lines(USERS, self.users.iter())?;
+        staged.lines(ITEMS, self.items.iter())?;
+        staged.lines(WORDS, self.words.words())?;
+        staged.lines(CATALOGUE, &self.catalogue)?;
+        staged.finish([data.users, data.items, data.words], &self.options, &self.report)
     }
 }
 
@@ -239,22 +193,6 @@ impl Dataset {
     pub fn load(folder: &Path) -> Result<Self> {
         dataset(folder, &manifest(folder)?)
     }
-}
-
-/// Refuses to write over a folder that is no prepared log.
-pub(super) fn check_target(folder: &Path) -> Result<()> {
-    let Ok(mut entries) = fs::read_dir(folder) else {
-        return if folder.exists() {
-            Err(Error::config("out", format!("`{}` is no folder", folder.display())))
-        } else {
-            Ok(())
-        };
-    };
-    if entries.next().is_some() && !folder.join(MANIFEST).is_file() {
-        let reason = format!("`{}` has other files than a prepared log", folder.display());
-        return Err(Error::config("out", reason));
-    }
-    Ok(())
 }
 
 fn manifest(folder: &Path) -> Result<Manifest> {
@@ -334,41 +272,4 @@ fn json<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T> {
 fn lines<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<Vec<T>> {
     let values = serde_json::Deserializer::from_slice(bytes).into_iter();
     values.collect::<Result<_, _>>().map_err(|e| Error::format(path, e.to_string()))
-}
-
-fn write_lines<T: Serialize>(path: &Path, values: impl Iterator<Item = T>) -> Result<()> {
-    write(path, |out| {
-        for value in values {
-            serde_json::to_writer(&mut *out, &value)?;
-            out.write_all(b"\n")?;
-        }
-        Ok(())
-    })
-}
-
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    write(path, |out| {
-        serde_json::to_writer_pretty(&mut *out, value)?;
-        out.write_all(b"\n")
-    })
-}
-
-/// Writes and syncs a file.
-fn write(path: &Path, with: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
-    let fail = |source| Error::Write { path: path.into(), source };
-    let mut out = BufWriter::new(File::create(path).map_err(fail)?);
-    with(&mut out).map_err(fail)?;
-    out.into_inner().map_err(|e| fail(e.into_error()))?.sync_all().map_err(fail)
-}
-
-/// Temporary files and folders are private; what stays should be ordinary.
-#[cfg(unix)]
-fn set_permissions(path: &Path, mode: u32) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
-}
-
-#[cfg(not(unix))]
-fn set_permissions(_: &Path, _: u32) -> std::io::Result<()> {
-    Ok(())
 }

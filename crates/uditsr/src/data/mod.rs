@@ -9,6 +9,8 @@
 mod columns;
 pub mod compat;
 mod doctor;
+#[cfg(feature = "large-logs")]
+pub mod engine;
 mod folder;
 mod formats;
 mod interner;
@@ -19,6 +21,7 @@ mod raw;
 mod report;
 mod source;
 mod split_rule;
+mod staging;
 mod steps;
 mod stream;
 mod survey;

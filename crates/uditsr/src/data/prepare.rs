@@ -17,7 +17,7 @@ use super::{SplitRule, survey};
 use crate::{Csr, Dataset, Error, Ranking, Result, Split};
 
 /// Words of a query that the published model looks at.
-const QUERY_WORDS: usize = 3;
+pub(super) const QUERY_WORDS: usize = 3;
 
 /// A preparation: which files, and how.
 ///
@@ -82,14 +82,14 @@ impl Prepare {
     /// # Errors
     /// As [`Prepare::prepare`], and if the folder cannot be written.
     pub fn run(&self, folder: &Path) -> Result<Report> {
-        super::folder::check_target(folder)?;
+        super::staging::check_target(folder)?;
         let prepared = self.prepare()?;
         prepared.save(folder)?;
         Ok(prepared.report)
     }
 
-    /// Reads all files.
-    fn read(&self) -> Result<(Sink, Vec<Input>)> {
+    /// Reads all files into a sink.
+    pub(super) fn read<'s>(&self, mut sink: Sink<'s>) -> Result<(Sink<'s>, Vec<Input>)> {
         let format: Format = self.options.format;
         let importer = format.row().importer;
         if self.logs.is_empty() {
@@ -98,8 +98,7 @@ impl Prepare {
         let files = source::expand(&self.logs, |file| importer.wants(file))?;
         let catalogue = self.catalogue.as_deref().map(LogFile::new);
         let all: Vec<&LogFile> = files.iter().chain(&catalogue).collect();
-        let read = || -> Result<Sink> {
-            let mut sink = Sink::new(self.options.max_bad_rows);
+        let read = || -> Result<Sink<'s>> {
             importer.read(&files, &mut sink)?;
             if let Some(file) = &catalogue {
                 formats::catalogue(file, &mut sink)?;
@@ -122,7 +121,7 @@ impl Prepare {
 
     fn plan(&self) -> Result<Plan> {
         let options = self.options.resolve()?;
-        let (sink, inputs) = self.read()?;
+        let (sink, inputs) = self.read(Sink::new(self.options.max_bad_rows))?;
         let read = sink.rows() as usize;
         let mut log = sink.log;
         let mut rows = RowCounts { read, bad: read - log.events.len(), ..RowCounts::default() };
@@ -195,7 +194,7 @@ impl Prepare {
     }
 
     /// The authors' rows are all kept.
-    fn unseen(&self) -> super::Unseen {
+    pub(super) fn unseen(&self) -> super::Unseen {
         match self.options.format.row().split {
             SplitRule::Given if self.options.split.is_none_or(|s| s == SplitRule::Given) => {
                 super::Unseen::Keep
@@ -205,12 +204,18 @@ impl Prepare {
     }
 }
 
+/// Refuses a log of which nothing is left.
+pub(super) fn require_training(report: &Report) -> Result<()> {
+    if report.split.train.total() > 0 {
+        return Ok(());
+    }
+    let reason = format!("nothing is left for training of {} rows", report.rows.read);
+    Err(Error::config("split", reason))
+}
+
 impl Plan {
     fn finish(self) -> Result<Prepared> {
-        if self.report.split.train.total() == 0 {
-            let reason = format!("nothing is left for training of {} rows", self.report.rows.read);
-            return Err(Error::config("split", reason));
-        }
+        require_training(&self.report)?;
         let Self { options, log, users, items, vocabulary, queries, report, .. } = &self;
         let rows = [users.rows.as_slice(), items.rows.as_slice()];
         let part = |part| words::interactions(log, part, rows, queries, &self.hidden);

@@ -119,14 +119,36 @@ pub struct Oddities {
     pub queries_in_feed: usize,
 }
 
+/// A row that was checked: ids without spaces around them, a kind, a known or an empty query.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CheckedEvent<'a> {
+    /// The log's own id.
+    pub user: &'a str,
+    /// The log's own id.
+    pub item: &'a str,
+    /// Empty for a recommendation.
+    pub query: &'a str,
+    /// Never empty.
+    pub kind: &'a str,
+    /// Seconds since 1970, or -1.
+    pub time: i64,
+    /// A finite number.
+    pub weight: f32,
+}
+
+/// What takes rows that are not to be kept in memory.
+pub(crate) type Take<'a> = dyn FnMut(CheckedEvent<'_>) -> Result<()> + Send + 'a;
+
 /// Where importers put rows. Each row is checked here, whatever the format.
-pub(crate) struct Sink {
+pub(crate) struct Sink<'a> {
     pub(crate) log: RawLog,
+    /// Where good rows go instead of the log.
+    elsewhere: Option<&'a mut Take<'a>>,
     max_bad_rows: usize,
     file: Arc<str>,
     content: Content,
     clock: i64,
-    rows: u32,
+    rows: u64,
 }
 
 /// What the rows of a file are.
@@ -136,7 +158,8 @@ enum Content {
     Items,
 }
 
-impl Sink {
+impl<'s> Sink<'s> {
+    /// A sink that keeps all rows.
     pub(crate) fn new(max_bad_rows: usize) -> Self {
         let mut queries = Interner::default();
         queries.intern("");
@@ -152,7 +175,21 @@ impl Sink {
             oddities: Oddities::default(),
         };
         let content = Content::Events;
-        Self { log, max_bad_rows, file: "".into(), content, clock: i64::MIN, rows: 0 }
+        Self {
+            log,
+            elsewhere: None,
+            max_bad_rows,
+            file: "".into(),
+            content,
+            clock: i64::MIN,
+            rows: 0,
+        }
+    }
+
+    /// A sink that hands all good rows on, and keeps everything else.
+    #[cfg(feature = "large-logs")]
+    pub(crate) fn through(max_bad_rows: usize, take: &'s mut Take<'s>) -> Self {
+        Self { elsewhere: Some(take), ..Self::new(max_bad_rows) }
     }
 
     /// Says that the next rows are events of this file.
@@ -172,14 +209,14 @@ impl Sink {
     }
 
     /// Rows of events that were read, bad ones included.
-    pub(crate) fn rows(&self) -> u32 {
+    pub(crate) fn rows(&self) -> u64 {
         self.rows
     }
 
     /// Reports a bad row that is not even a [`RawEvent`].
     pub(crate) fn bad(&mut self, line: u64, field: &str, reason: impl Into<String>) -> Result<()> {
         if self.content == Content::Events {
-            self.rows = self.rows.saturating_add(1);
+            self.rows += 1;
         }
         self.report(line, field, reason.into())
     }
@@ -196,10 +233,10 @@ impl Sink {
 
     /// Takes one event; its number if it is a good one.
     pub(crate) fn event(&mut self, line: u64, raw: RawEvent<'_>) -> Result<Option<u32>> {
-        if self.rows == u32::MAX {
+        if self.rows >= u64::from(u32::MAX) && self.elsewhere.is_none() {
             return Err(Error::config("logs", "more than 4294967295 rows"));
         }
-        let row = self.rows;
+        let row = self.rows as u32;
         self.rows += 1;
         let user = self.id(raw.user);
         let item = self.id(raw.item);
@@ -236,21 +273,26 @@ impl Sink {
             kind => kind,
         };
         let log = &mut self.log;
-        let event = Event {
+        let kind_code = log.kinds.intern(kind) as u16;
+        if log.kinds.len() > MAX_KINDS {
+            let reason = format!("more than {MAX_KINDS} kinds of events: is it the right column?");
+            return Err(Error::config("kind", reason));
+        }
+        if let Some(take) = &mut self.elsewhere {
+            let RawEvent { time, weight, .. } = raw;
+            take(CheckedEvent { user, item, query, kind, time, weight })?;
+            return Ok(Some(row));
+        }
+        log.events.push(Event {
             time: raw.time,
             user: log.users.intern(user),
             item: log.items.intern(item),
             query: log.queries.intern(query),
             weight: raw.weight,
             row,
-            kind: log.kinds.intern(kind) as u16,
+            kind: kind_code,
             part: raw.part,
-        };
-        if log.kinds.len() > MAX_KINDS {
-            let reason = format!("more than {MAX_KINDS} kinds of events: is it the right column?");
-            return Err(Error::config("kind", reason));
-        }
-        log.events.push(event);
+        });
         Ok(Some(row))
     }
 
@@ -267,13 +309,17 @@ impl Sink {
 
     /// Gives an event, the last one taken, its negatives.
     pub(crate) fn negatives(&mut self, row: u32, items: &[String]) {
+        if self.elsewhere.is_some() {
+            // They go with the split `given`, which is for memory only.
+            return;
+        }
         let items: Vec<u32> = items.iter().map(|item| self.log.items.intern(item)).collect();
         self.log.given.0.push(row);
         self.log.given.1.push(&items);
     }
 
     /// An id without spaces at its ends.
-    fn id<'a>(&mut self, id: &'a str) -> &'a str {
+    fn id<'i>(&mut self, id: &'i str) -> &'i str {
         let trimmed = id.trim();
         self.log.oddities.padded_ids += usize::from(trimmed.len() < id.len());
         trimmed

@@ -9,7 +9,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{Error, Result};
 
-/// Endings of compressed files, which are no part of a file's name for us.
+/// Endings of archives, of which the first file is read.
+const ARCHIVES: [&str; 4] = [".tgz", ".tar.gz", ".tar.zst", ".tar"];
+/// Endings of compressed files, which are no part of a file's name for us, nor are those above.
 const COMPRESSED: [&str; 3] = [".gz", ".zst", ".zstd"];
 
 /// One file of a log.
@@ -23,7 +25,8 @@ pub(crate) struct LogFile {
 impl LogFile {
     pub(crate) fn new(path: &Path) -> Self {
         let name = base_name(path);
-        let stem = COMPRESSED.iter().find_map(|ending| name.strip_suffix(ending));
+        let mut endings = ARCHIVES.iter().chain(&COMPRESSED);
+        let stem = endings.find_map(|ending| name.strip_suffix(ending));
         Self { path: path.into(), name: stem.unwrap_or(&name).to_owned() }
     }
 
@@ -37,8 +40,18 @@ impl LogFile {
         self.name.rsplit_once('.').map_or(String::new(), |(_, ending)| ending.to_lowercase())
     }
 
-    /// Opens it; what is compressed, by its first bytes, is decompressed.
+    /// Opens it; what is compressed, by its first bytes, is decompressed, and what is an archive,
+    /// by its name, is its first file.
     pub(crate) fn open(&self) -> Result<Box<dyn BufRead>> {
+        let content = self.decompressed()?;
+        let name = self.base_name();
+        if ARCHIVES.iter().any(|ending| name.ends_with(ending)) {
+            return first_file(content).map_err(|source| self.unreadable(source));
+        }
+        Ok(content)
+    }
+
+    fn decompressed(&self) -> Result<Box<dyn BufRead>> {
         let fail = |source| self.unreadable(source);
         let mut raw = BufReader::with_capacity(1 << 18, File::open(&self.path).map_err(fail)?);
         let start = raw.fill_buf().map_err(fail)?;
@@ -77,6 +90,31 @@ impl LogFile {
     /// The error of this file's content.
     pub(crate) fn malformed(&self, reason: impl Into<String>) -> Error {
         Error::format(&self.path, reason)
+    }
+}
+
+/// The first file of a tar archive (POSIX.1, `ustar`).
+fn first_file(mut archive: Box<dyn BufRead>) -> std::io::Result<Box<dyn BufRead>> {
+    const BLOCK: usize = 512;
+    let malformed = |reason: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, reason);
+    loop {
+        let mut header = [0; BLOCK];
+        archive.read_exact(&mut header)?;
+        if header == [0; BLOCK] {
+            return Err(malformed("an archive without a file"));
+        }
+        if !header[257..].starts_with(b"ustar") {
+            return Err(malformed("expected a tar archive"));
+        }
+        let digits = String::from_utf8_lossy(&header[124..136]);
+        let size = u64::from_str_radix(digits.trim_matches(['\0', ' ']), 8)
+            .map_err(|_| malformed("expected the size of a file in an archive"))?;
+        let is_file = matches!(header[156], b'0' | 0) && !header.starts_with(b"._");
+        if is_file {
+            return Ok(Box::new(archive.take(size)));
+        }
+        let padded = size.next_multiple_of(BLOCK as u64);
+        std::io::copy(&mut archive.by_ref().take(padded), &mut std::io::sink())?;
     }
 }
 
@@ -149,6 +187,36 @@ mod tests {
         assert!(
             expand(&folder, |_| false).unwrap_err().to_string().contains("no file of this format")
         );
+    }
+
+    #[test]
+    fn an_archive_is_its_first_file() {
+        // A note without content, as some programs put before each file, and a file of 1000 bytes.
+        let header = |name: &str, kind: u8, size: usize| {
+            let mut block = [0; 512];
+            block[..name.len()].copy_from_slice(name.as_bytes());
+            block[124..135].copy_from_slice(format!("{size:011o}").as_bytes());
+            block[156] = kind;
+            block[257..263].copy_from_slice(b"ustar\0");
+            block
+        };
+        let text = "user,item\n".repeat(100);
+        let mut bytes = header("note", b'x', 600).to_vec();
+        bytes.extend([b'-'; 1024]);
+        bytes.extend(header("log.csv", b'0', text.len()));
+        bytes.extend(text.bytes());
+        bytes.extend([0; 1048]);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.tar.zst");
+        std::fs::write(&path, zstd::encode_all(bytes.as_slice(), 1).unwrap()).unwrap();
+        let file = LogFile::new(&path);
+        assert_eq!(file.name, "log");
+        let mut read = String::new();
+        file.open().unwrap().read_to_string(&mut read).unwrap();
+        assert_eq!(read, text);
+        std::fs::write(&path, text.repeat(9)).unwrap();
+        let error = file.open().map(|_| ()).unwrap_err();
+        assert!(std::error::Error::source(&error).unwrap().to_string().contains("tar archive"));
     }
 
     #[test]

@@ -82,7 +82,7 @@ fn times(events: &[Event], counts: &mut LogCounts) {
 }
 
 /// An id in lower case without leading zeros.
-fn plain(id: &str) -> String {
+pub(super) fn plain(id: &str) -> String {
     let trimmed = id.trim_start_matches('0');
     if trimmed.is_empty() && !id.is_empty() { "0".into() } else { trimmed.to_lowercase() }
 }

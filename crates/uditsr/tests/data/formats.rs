@@ -218,6 +218,27 @@ fn hetrec_tags_are_searches() {
     assert_eq!(prepared.catalogue[0].picture.as_deref(), Some("http://p/51.jpg"));
 }
 
+#[test]
+fn retrotech_codes_have_their_zeros_again() {
+    let mut prepare = of("retrotech", &["retrotech"]);
+    prepare.options.split = None;
+    let report = prepare.check().unwrap();
+    assert_eq!((report.rows.read, report.rows.not_positive, report.rows.kept), (5, 1, 3));
+    assert_eq!(report.log.items_not_in_catalogue, 1);
+    prepare.options.split = everything().split;
+    let prepared = prepare.prepare().unwrap();
+    assert_eq!(
+        rows(&prepared, &prepared.dataset.train),
+        ["2 048231011402 -1: dryer", "2 084691226727 -1: dryer", "3 084691226727 -1: gas dryer"]
+    );
+    assert_eq!(
+        prepared.report.problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["dryer_sessions.csv:6: `clicked`: not a number, found `perhaps`"]
+    );
+    assert_eq!(prepared.catalogue[0].id, "012505451713");
+    assert_eq!(prepared.catalogue[1].tags, ["GE"]);
+}
+
 #[cfg(feature = "parquet")]
 #[test]
 fn parquet_rows_are_those_of_the_other_tables() {

@@ -9,6 +9,7 @@ mod movielens;
 mod mt;
 #[cfg(feature = "parquet")]
 mod parquet;
+mod retrotech;
 mod table;
 
 use std::fmt;
@@ -55,7 +56,7 @@ const ORDINARY: FormatRow = FormatRow {
 };
 
 /// All formats; the first is the default.
-static FORMATS: [FormatRow; 6] = [
+static FORMATS: [FormatRow; 7] = [
     ORDINARY,
     FormatRow {
         name: "mt-small",
@@ -91,6 +92,13 @@ static FORMATS: [FormatRow; 6] = [
         about: "the .dat files of Last.fm of HetRec 2011; a tag is a search",
         importer: &hetrec::LastFm,
         split: SplitRule::Pairs { valid: 0.2, test: 0.2 },
+        ..ORDINARY
+    },
+    FormatRow {
+        name: "retrotech",
+        about: "*_sessions and products of RetroTech (.csv, .gz, .tgz); a session is a user",
+        importer: &retrotech::RetroTech,
+        split: SplitRule::LeaveOneOutAtRandom,
         ..ORDINARY
     },
 ];

@@ -69,20 +69,21 @@ pub(crate) fn touched(events: &[Event], users: usize) -> Csr {
     Csr::from_lengths(lengths, items).expect("lengths were counted from the pairs")
 }
 
+/// The least weight of a positive of this kind, none if the kind is not wanted.
+pub(crate) fn least_weight(kind: &str, kinds: &[String], least: &[MinWeight]) -> Option<f32> {
+    let is_wanted = kinds.is_empty() || kinds.iter().any(|k| k == kind);
+    let of_kind = |least: &&MinWeight| least.kind.as_deref().is_none_or(|k| k == kind);
+    let weights = least.iter().filter(of_kind).map(|least| least.weight);
+    is_wanted.then(|| weights.fold(0.0, f32::max))
+}
+
 /// Drops events of other kinds and of too little weight, and those whose weight is not positive.
 /// Returns how many were dropped.
 pub(crate) fn positives(log: &mut RawLog, kinds: &[String], min_weights: &[MinWeight]) -> usize {
     let least: Vec<f32> = log
         .kinds
         .iter()
-        .map(|kind| {
-            let of_kind = |least: &&MinWeight| least.kind.as_deref().is_none_or(|k| k == kind);
-            if kinds.is_empty() || kinds.iter().any(|k| k == kind) {
-                min_weights.iter().filter(of_kind).map(|least| least.weight).fold(0.0, f32::max)
-            } else {
-                f32::INFINITY
-            }
-        })
+        .map(|kind| least_weight(kind, kinds, min_weights).unwrap_or(f32::INFINITY))
         .collect();
     let before = log.events.len();
     log.events.retain(|event| event.weight > 0.0 && event.weight >= least[event.kind as usize]);

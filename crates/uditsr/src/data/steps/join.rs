@@ -10,21 +10,16 @@ use crate::data::time;
 /// many rows the log has shrunk.
 pub(crate) fn searches(log: &mut RawLog, utc_offset: i64) -> usize {
     let before = log.events.len();
-    let day = |event: &Event| match event.time {
-        time::UNKNOWN => time::UNKNOWN,
-        time => time::day_start(time, utc_offset),
-    };
-    let key = |event: &Event| (event.user, event.item, day(event));
+    let key = |event: &Event| (event.user, event.item, day(event.time, utc_offset));
     let (mut searches, mut events): (Vec<Event>, Vec<Event>) =
         log.events.iter().partition(|event| event.is_search());
-    searches.sort_unstable_by_key(|event| (key(event), event.time, event.query));
+    searches.sort_unstable_by_key(|event| (key(event), event.time, event.query, event.kind));
     for group in searches.chunk_by(|a, b| key(a) == key(b)) {
         let mut joined = group[0];
         if group.len() > 1 {
             let codes: BTreeSet<u32> = group.iter().map(|event| event.query).collect();
             let texts: Vec<&str> = codes.iter().map(|&code| log.queries.get(code)).collect();
-            let text = texts.join(" ");
-            joined.query = log.queries.intern(&text);
+            joined.query = log.queries.intern(&text(&texts));
         }
         events.push(joined);
     }
@@ -32,4 +27,14 @@ pub(crate) fn searches(log: &mut RawLog, utc_offset: i64) -> usize {
     events.sort_unstable_by_key(|e| (e.time, e.user, e.item, e.is_search(), e.query, e.kind));
     log.events = events;
     before - log.events.len()
+}
+
+/// The first second of the day of a time; events without a time are of one day.
+pub(crate) fn day(time: i64, utc_offset: i64) -> i64 {
+    if time == time::UNKNOWN { time } else { time::day_start(time, utc_offset) }
+}
+
+/// Different queries, in order, as one.
+pub(crate) fn text(queries: &[&str]) -> String {
+    queries.join(" ")
 }

@@ -16,6 +16,7 @@
 pub(crate) mod clean;
 pub(crate) mod core;
 pub(crate) mod join;
+pub(crate) mod lots;
 pub(crate) mod negatives;
 pub(crate) mod split;
 pub(crate) mod tables;

@@ -2,9 +2,9 @@
 
 use rayon::prelude::*;
 
+use super::lots::{self, RowKey};
 use super::tables::Table;
 use crate::data::raw::{Event, RawLog};
-use crate::data::stream::Stream;
 use crate::{Csr, Split};
 
 /// Draws negatives.
@@ -51,33 +51,13 @@ impl Sampler<'_> {
 
     /// Fills a row with the negatives of an event.
     fn sample(&self, event: &Event, row: &mut [u32]) {
-        let known = self.known(event);
-        let items = self.items.ids.len() as u32;
-        let mut stream = self.stream(event);
-        let free = items as usize - known.len();
-        if free < row.len() * 2 {
-            // Nearly all that is left: shuffle it.
-            let mut free: Vec<u32> =
-                (0..items).filter(|item| known.binary_search(item).is_err()).collect();
-            stream.shuffle(&mut free);
-            row.copy_from_slice(&free[..row.len()]);
-            return;
-        }
-        for at in 0..row.len() {
-            row[at] = loop {
-                let item = stream.below(items);
-                if known.binary_search(&item).is_err() && !row[..at].contains(&item) {
-                    break item;
-                }
-            };
-        }
-    }
-
-    fn stream(&self, event: &Event) -> Stream {
         let log = self.log;
-        let time = event.time.to_string();
-        let [user, item, query] =
-            [log.users.get(event.user), log.items.get(event.item), log.queries.get(event.query)];
-        Stream::of(self.seed, "negatives", &[user, item, query, &time])
+        let key = RowKey {
+            user: log.users.get(event.user),
+            item: log.items.get(event.item),
+            query: log.queries.get(event.query),
+            time: event.time,
+        };
+        lots::negatives(self.seed, key, &self.known(event), self.items.ids.len() as u32, row);
     }
 }

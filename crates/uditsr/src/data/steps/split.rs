@@ -2,14 +2,24 @@
 
 use std::collections::HashMap;
 
+use super::lots;
 use crate::data::SplitRule;
 use crate::data::options::Unseen;
 use crate::data::raw::{Event, RawLog};
-use crate::data::stream::Stream;
 use crate::data::time::{self, UNKNOWN};
 use crate::{Error, Result, Split};
 
 const DAY: i64 = 86_400;
+
+/// Where validation and test start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// At these times.
+    Times([i64; 2]),
+    /// At the times of these events, when those with a time are counted by time from 0; nowhere if
+    /// there are not so many. Events of one second stay together.
+    Ranks([usize; 2]),
+}
 
 /// Where the time cut lies, for what needs to know.
 #[derive(Debug, Clone, Copy)]
@@ -24,37 +34,56 @@ impl Splitter {
     /// Gives each event its part. Events without a time are never held out by a rule that looks at
     /// times.
     pub(crate) fn assign(self, log: &mut RawLog) -> Result<()> {
-        if self.rule.needs_times() && log.events.iter().all(|event| event.time == UNKNOWN) {
-            let reason = format!(
-                "`{}` needs times, and no event has one; `leave-one-out-random` or `pairs:0.2,0.2` do not",
-                self.rule
-            );
-            return Err(Error::config("split", reason));
-        }
+        self.check_times(log.events.iter().any(|event| event.time != UNKNOWN))?;
         match self.rule {
             SplitRule::Given => {}
             SplitRule::LeaveOneOut | SplitRule::LeaveOneOutAtRandom => self.leave_one_out(log),
             SplitRule::Pairs { valid, test } => self.pairs(log, valid, test),
-            SplitRule::Dates { valid, test } => cut(&mut log.events, valid, test),
-            SplitRule::Days { valid, test } => {
-                let last = log.events.iter().map(|event| event.time).max().unwrap_or(0);
-                let today = time::day_start(last, self.utc_offset);
-                let start_test = today + DAY - i64::from(test) * DAY;
-                cut(&mut log.events, start_test - i64::from(valid) * DAY, start_test);
-            }
-            SplitRule::Latest { valid, test } => {
+            SplitRule::Dates { .. } | SplitRule::Days { .. } | SplitRule::Latest { .. } => {
                 let mut times: Vec<i64> =
                     log.events.iter().map(|e| e.time).filter(|&t| t != UNKNOWN).collect();
-                times.sort_unstable();
-                // Events of one second stay together.
-                let start = |share: f64| {
-                    let held_out = (times.len() as f64 * share).round() as usize;
-                    times.get(times.len() - held_out).copied().unwrap_or(i64::MAX)
+                let last = times.iter().max().copied().unwrap_or(0);
+                let [valid, test] = match self.cut(last, times.len()) {
+                    Cut::Times(starts) => starts,
+                    Cut::Ranks(ranks) => {
+                        times.sort_unstable();
+                        ranks.map(|rank| times.get(rank).copied().unwrap_or(i64::MAX))
+                    }
                 };
-                cut(&mut log.events, start(valid + test), start(test));
+                cut(&mut log.events, valid, test);
             }
         }
         Ok(())
+    }
+
+    /// Refuses a rule that needs times if no event has one.
+    pub(crate) fn check_times(self, has_times: bool) -> Result<()> {
+        if has_times || !self.rule.needs_times() {
+            return Ok(());
+        }
+        let reason = format!(
+            "`{}` needs times, and no event has one; `leave-one-out-random` or `pairs:0.2,0.2` do not",
+            self.rule
+        );
+        Err(Error::config("split", reason))
+    }
+
+    /// Where a rule that looks at the clock alone starts validation and test, in a log whose last
+    /// event has this time and which has so many `dated` events.
+    pub(crate) fn cut(self, last: i64, dated: usize) -> Cut {
+        match self.rule {
+            SplitRule::Dates { valid, test } => Cut::Times([valid, test]),
+            SplitRule::Days { valid, test } => {
+                let today = time::day_start(last, self.utc_offset);
+                let start_test = today + DAY - i64::from(test) * DAY;
+                Cut::Times([start_test - i64::from(valid) * DAY, start_test])
+            }
+            SplitRule::Latest { valid, test } => {
+                let start = |share: f64| dated - (dated as f64 * share).round() as usize;
+                Cut::Ranks([start(valid + test), start(test)])
+            }
+            _ => Cut::Times([i64::MAX; 2]),
+        }
     }
 
     /// Per user and scenario: one event for test, one for validation.
@@ -80,12 +109,8 @@ impl Splitter {
             let mut last = [rows[rows.len() - 2], rows[rows.len() - 1]];
             if !by_time {
                 let (user, is_search) = group(rows[0]);
-                let scenario = if is_search { "search" } else { "recommendation" };
-                let key = [log.users.get(user), scenario];
-                let mut stream = Stream::of(self.seed, "leave-one-out", &key);
-                let mut rows = rows.to_vec();
-                stream.shuffle(&mut rows);
-                last = [rows[0], rows[1]];
+                let places = lots::two_of(self.seed, log.users.get(user), is_search, rows.len());
+                last = places.map(|place| rows[place]);
             }
             held_out.push(last);
         }
@@ -101,14 +126,11 @@ impl Splitter {
         pairs.sort_unstable();
         pairs.dedup();
         let mut held_out = HashMap::new();
-        for pairs in pairs.chunk_by_mut(|a, b| a.0 == b.0) {
-            let mut stream = Stream::of(self.seed, "pairs", &[log.users.get(pairs[0].0)]);
-            stream.shuffle(pairs);
-            let share = |share: f64| (pairs.len() as f64 * share).round() as usize;
-            let test = share(test).min(pairs.len() - 1);
-            let valid = share(valid).min(pairs.len() - 1 - test);
-            held_out.extend(pairs[..test].iter().map(|&pair| (pair, Split::Test)));
-            held_out.extend(pairs[test..test + valid].iter().map(|&pair| (pair, Split::Valid)));
+        for pairs in pairs.chunk_by(|a, b| a.0 == b.0) {
+            let user = log.users.get(pairs[0].0);
+            let parts = lots::divide(self.seed, user, pairs.len(), valid, test);
+            let held = pairs.iter().copied().zip(parts);
+            held_out.extend(held.filter(|&(_, part)| part != Split::Train));
         }
         for event in &mut log.events {
             let part = held_out.get(&(event.user, event.item)).copied();

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use rayon::prelude::*;
 
+use super::lots::{self, RowKey};
 use super::tables;
 use crate::data::interner::Interner;
 use crate::data::options::WordIds;
 use crate::data::raw::{CatalogueItem, Event, NO_QUERY, RawLog};
-use crate::data::stream::Stream;
 use crate::data::text;
 use crate::data::vocabulary::Vocabulary;
 use crate::{Csr, Error, Interactions, Result, Split};
@@ -17,13 +17,13 @@ use crate::{Csr, Error, Interactions, Result, Split};
 pub(crate) fn hidden(log: &RawLog, share: f64, seed: u64) -> Vec<bool> {
     let is_hidden = |event: &Event| {
         share > 0.0 && event.is_search() && {
-            let time = event.time.to_string();
-            let [user, item, query] = [
-                log.users.get(event.user),
-                log.items.get(event.item),
-                log.queries.get(event.query),
-            ];
-            Stream::of(seed, "hidden", &[user, item, query, &time]).uniform() < share
+            let key = RowKey {
+                user: log.users.get(event.user),
+                item: log.items.get(event.item),
+                query: log.queries.get(event.query),
+                time: event.time,
+            };
+            lots::is_hidden(seed, key, share)
         }
     };
     log.events.par_iter().map(is_hidden).collect()
@@ -43,12 +43,15 @@ pub(crate) fn learn(log: &RawLog, hidden: &[bool], max_words: usize, min_count: 
             counts.entry(word).or_default()[0] += uses;
         }
     }
-    for item in &log.catalogue {
-        for word in text::words(&description(item)) {
-            counts.entry(word).or_default()[1] += 1;
-        }
+    for word in described_words(&log.catalogue) {
+        counts.entry(word).or_default()[1] += 1;
     }
     Vocabulary::learn(counts, max_words, min_count)
+}
+
+/// All words of a catalogue, as often as they come.
+pub(crate) fn described_words(catalogue: &[CatalogueItem]) -> impl Iterator<Item = String> {
+    catalogue.iter().flat_map(|item| text::words(&description(item)))
 }
 
 /// The vocabulary of a log whose words are numbers already.
@@ -85,15 +88,18 @@ pub(crate) fn encode_items(
     let mut words = vec![Vec::new(); items.len()];
     for item in catalogue {
         if let Some(row) = items.find(&item.id) {
-            let encoded = vocabulary.encode(&description(item));
-            let known = encoded.words.into_iter().filter(|&word| {
-                vocabulary.kind() == WordIds::Given
-                    || word as usize >= super::super::vocabulary::RESERVED.len()
-            });
-            words[row as usize] = known.collect();
+            words[row as usize] = encode_item(item, vocabulary);
         }
     }
     words.into_iter().collect()
+}
+
+/// Known words of an item.
+pub(crate) fn encode_item(item: &CatalogueItem, vocabulary: &Vocabulary) -> Vec<u32> {
+    let mut words = vocabulary.encode(&description(item)).words;
+    let reserved = super::super::vocabulary::RESERVED.len();
+    words.retain(|&word| vocabulary.kind() == WordIds::Given || word as usize >= reserved);
+    words
 }
 
 /// The events of a part in columns, and the words that are hidden in each.
