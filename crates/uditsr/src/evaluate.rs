@@ -184,3 +184,54 @@ pub fn evaluate(
         all,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An item's number is its score.
+    struct ByNumber;
+
+    impl Ranker for ByNumber {
+        fn score(&self, _: u32, _: &[u32], items: &[u32], scores: &mut [f32]) {
+            scores.iter_mut().zip(items).for_each(|(score, &item)| *score = item as f32);
+        }
+    }
+
+    #[test]
+    fn parts_of_the_rows_have_their_own_means() {
+        let positives = Interactions {
+            users: vec![0, 0, 1],
+            items: vec![5, 3, 2],
+            queries: [&[1][..], &[], &[]].into_iter().collect(),
+            times: vec![-1; 3],
+        };
+        let dataset = Dataset {
+            users: 2,
+            items: 6,
+            words: 2,
+            // User 0 knows item 4, which is no candidate of the full ranking any more.
+            train: Interactions {
+                users: vec![0],
+                items: vec![4],
+                queries: [&[][..]].into_iter().collect::<Csr>(),
+                times: vec![-1],
+            },
+            test: Ranking { positives, negatives: [[0, 1], [4, 5], [1, 3]].into_iter().collect() },
+            ..Dataset::default()
+        };
+        let places = |protocol: Protocol, keep: fn(usize, u32, bool) -> bool| {
+            let judgements = judge(&ByNumber, &dataset, Split::Test, protocol, None).unwrap();
+            judgements.report(keep).unwrap().map(|report| report.average_position.value)
+        };
+        assert_eq!(places(Protocol::Sampled, |_, _, is_search| is_search), Some(0.0));
+        assert_eq!(places(Protocol::Sampled, |_, _, is_search| !is_search), Some(1.5));
+        assert_eq!(places(Protocol::Sampled, |_, user, _| user == 1), Some(1.0));
+        assert_eq!(places(Protocol::Sampled, |row, _, _| row > 2), None);
+        // Above item 3 only item 5 is left, above item 2 of user 1 three.
+        assert_eq!(places(Protocol::Full, |row, _, _| row == 1), Some(1.0));
+        assert_eq!(places(Protocol::Full, |row, _, _| row == 2), Some(3.0));
+        let some = judge(&ByNumber, &dataset, Split::Test, Protocol::Sampled, Some(&[2])).unwrap();
+        assert_eq!(some.report(|_, _, _| true).unwrap().unwrap().groups, 1);
+    }
+}

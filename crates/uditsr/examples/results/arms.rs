@@ -12,7 +12,7 @@ use crate::Result;
 /// Shared by everything that is learned.
 pub(crate) const DIM: usize = 16;
 pub(crate) const BATCH: usize = 1024;
-pub(crate) const EPOCHS: usize = 28;
+pub(crate) const EPOCHS: usize = 24;
 const VALIDATE_EVERY: usize = 4;
 const PATIENCE: usize = 2;
 
@@ -240,7 +240,7 @@ impl Settings {
         let root = 1.220_744_084_605_76_f64;
         let along = |axis: i32| (0.5 + trial as f64 * root.powi(-axis)).fract();
         Self {
-            learning_rate: 1e-3 * 30_f64.powf(along(1)),
+            learning_rate: 2e-3 * 25_f64.powf(along(1)),
             weight_decay: 1e-4 * 3000_f64.powf(along(2)),
             strength: along(3),
         }
@@ -304,7 +304,7 @@ mod tests {
     fn trials_start_in_the_middle_and_spread() {
         let first = Settings::of_trial(0);
         assert!((first.sg_lambda() - 1.5).abs() < 1e-12);
-        assert!((first.learning_rate - 1e-3 * 30_f64.sqrt()).abs() < 1e-12);
+        assert!((first.learning_rate - 1e-2).abs() < 1e-12);
         let halves: Vec<bool> =
             (0..8).map(|trial| Settings::of_trial(trial).strength < 0.5).collect();
         let low = halves.iter().filter(|low| **low).count();
