@@ -228,11 +228,16 @@ fn every_baseline_ranks_above_chance() {
             evaluate(ranker.as_ref(), &dataset, Split::Test, Protocol::Sampled, None).unwrap();
         let (search, recommend) = (result.search.unwrap().auc, result.recommend.unwrap().auc);
         println!("{}: {search:.3} {recommend:.3}", baseline.name());
-        let is_personal = !matches!(baseline, Baseline::Popularity | Baseline::Bm25);
+        let is_personal =
+            !matches!(baseline, Baseline::Popularity | Baseline::Bm25 | Baseline::Bm25Searches);
         assert!(!is_personal || recommend > 0.6, "{}: {recommend}", baseline.name());
         let reads_queries = matches!(
             baseline,
-            Baseline::Bm25 | Baseline::MfQueries | Baseline::HyperSar | Baseline::Fusion
+            Baseline::Bm25
+                | Baseline::Bm25Searches
+                | Baseline::MfQueries
+                | Baseline::HyperSar
+                | Baseline::Fusion
         );
         assert!(!reads_queries || search > 0.8, "{}: {search}", baseline.name());
     }

@@ -275,13 +275,22 @@ impl<T: Real> Scorer<T> {
         scores: &mut [T],
     ) {
         let d = self.config.dim;
-        let second = usize::from(!is_search && self.config.heads == Heads::Separate);
+        let second = usize::from(!is_search && self.config.heads != Heads::Shared);
         let network = &self.parameters.network;
         let (folded, head) = (&self.heads[second], [&network.search, &network.recommend][second]);
         let [first, middle, last] = &head.layers;
         let user = self.user(user);
-        let mut shared = product(user, &folded.user, d);
         let is_shared = demand.len() == d;
+        let demand_of = |index: usize| if is_shared { demand } else { row(demand, d, index) };
+        if self.config.heads == Heads::Absent {
+            let weight = head.translation.first().copied().unwrap_or(T::ZERO);
+            for (index, (score, &item)) in scores.iter_mut().zip(items).enumerate() {
+                let (item, query) = (self.item(item), demand_of(index));
+                *score = weight * translation(self.config.translation_term, user, item, query);
+            }
+            return;
+        }
+        let mut shared = product(user, &folded.user, d);
         let mut own = Vec::new();
         if is_shared {
             add(&mut shared, &product(demand, &folded.query, d));
@@ -289,7 +298,6 @@ impl<T: Real> Scorer<T> {
             own.resize(items.len() * first.outputs, T::ZERO);
             multiply(&mut own, Accum::Replace, view(demand, d), view(&folded.query, d).transpose());
         }
-        let demand_of = |index: usize| if is_shared { demand } else { row(demand, d, index) };
         let mut a = vec![T::ZERO; BLOCK.min(items.len()) * first.outputs];
         for (block, (items, scores)) in
             items.chunks(BLOCK).zip(scores.chunks_mut(BLOCK)).enumerate()
