@@ -13,6 +13,7 @@ mod sample;
 mod tour;
 mod train;
 mod vary;
+mod verify;
 
 use clap::Subcommand;
 
@@ -52,5 +53,6 @@ commands! {
     Data(data::DataArgs),
     Train(train::TrainArgs),
     Distill(distill::DistillArgs),
+    Verify(verify::VerifyArgs),
     Completions(completions::CompletionsArgs),
 }
