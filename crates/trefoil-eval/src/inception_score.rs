@@ -96,9 +96,7 @@ impl Measure for InceptionScore {
     fn rows(&self) -> Vec<Row> {
         let metric = format!("Inception Score ({})", self.classifier);
         let note = format!("deviation {:.4} over {} parts", self.deviation, self.parts.len());
-        vec![
-            Row::higher_is_better(metric, Unit::Distance, self.mean, self.samples).with_note(note),
-        ]
+        vec![Row::higher_is_better(metric, Unit::Distance, self.mean, self.samples).with_note(note)]
     }
 }
 

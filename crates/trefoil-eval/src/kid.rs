@@ -67,9 +67,8 @@ fn kernel_sums(first: MatRef<'_, f64>, second: MatRef<'_, f64>) -> (f64, f64) {
     let kernel = |value: f64| (value / dim + 1.0).powi(3);
     let total =
         products.col_iter().map(|column| column.iter().map(|&v| kernel(v)).sum::<f64>()).sum();
-    let diagonal = (0..products.nrows().min(products.ncols()))
-        .map(|i| kernel(products[(i, i)]))
-        .sum::<f64>();
+    let diagonal =
+        (0..products.nrows().min(products.ncols())).map(|i| kernel(products[(i, i)])).sum::<f64>();
     (total, diagonal)
 }
 

@@ -30,6 +30,7 @@ mod interval;
 mod kid;
 mod moments;
 mod network;
+mod npz;
 mod pixels;
 mod precision_recall;
 mod psnr;

@@ -97,12 +97,15 @@ pub fn embed_all(
     let mut all = Embedding::default();
     for part in pictures.pixels.chunks(pictures.values() * batch.max(1)) {
         let part = Pictures::new(part, height, width)?;
-        let found = network.embed(part).map_err(|source| Error::Network {
-            network: network.name(),
-            source,
-        })?;
+        let found = network
+            .embed(part)
+            .map_err(|source| Error::Network { network: network.name(), source })?;
         let count = part.count();
-        crate::error::same_size("features of a batch", count * network.dim(), found.features.len())?;
+        crate::error::same_size(
+            "features of a batch",
+            count * network.dim(),
+            found.features.len(),
+        )?;
         let classes = count * network.classes();
         crate::error::same_size("probabilities of a batch", classes, found.probabilities.len())?;
         all.features.extend(found.features);

@@ -40,14 +40,16 @@ impl PixelPca {
             return Err(Error::ZeroDimension { what });
         }
         let covariance = MatRef::from_row_major_slice(&gaussian.covariance, values, values);
-        let eigen =
-            covariance.self_adjoint_eigen(Side::Lower).map_err(|_| Error::NoConvergence { what })?;
+        let eigen = covariance
+            .self_adjoint_eigen(Side::Lower)
+            .map_err(|_| Error::NoConvergence { what })?;
         let vectors = eigen.U(); // columns by rising variance
         let mut axes = Vec::with_capacity(components * values);
         for axis in 0..components {
             let column = vectors.col(values - 1 - axis);
             // A sign that does not depend on the decomposition: the largest entry is positive.
-            let largest = column.iter().fold(0.0_f64, |m, &v| if v.abs() > m.abs() { v } else { m });
+            let largest =
+                column.iter().fold(0.0_f64, |m, &v| if v.abs() > m.abs() { v } else { m });
             axes.extend(column.iter().map(|&v| (v * largest.signum()) as f32));
         }
         let mean = gaussian.mean.iter().map(|&v| v as f32).collect();

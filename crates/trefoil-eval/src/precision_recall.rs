@@ -105,7 +105,9 @@ impl Points {
             columns.col_iter().map(|column| column.iter().map(|v| v * v).sum()).collect();
         match norms.iter().position(|norm| !norm.is_finite()) {
             None => Ok(Self { columns, norms }),
-            Some(row) => Err(Error::NotFinite { what: "features in half precision", row, column: 0 }),
+            Some(row) => {
+                Err(Error::NotFinite { what: "features in half precision", row, column: 0 })
+            }
         }
     }
 

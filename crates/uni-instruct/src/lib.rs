@@ -1,1 +1,3 @@
 //! One-step generators from diffusion teachers, under any f-divergence (Uni-Instruct).
+
+pub mod edm;

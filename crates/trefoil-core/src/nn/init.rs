@@ -1,6 +1,6 @@
 //! Where fresh weights come from: one stream, drawn in the order of construction.
 
-use burn::module::Param;
+use burn::module::{Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::rng::{Seed, Stream};
@@ -18,7 +18,7 @@ impl Init {
         Self { device: device.clone(), stream: Some(seed.stream("init", 0)) }
     }
 
-    /// Zeros, for weights that a file replaces.
+    /// Zeros, for weights that a file replaces. They take no memory until somebody looks at them.
     pub fn zeros(device: &Device) -> Self {
         Self { device: device.clone(), stream: None }
     }
@@ -52,7 +52,14 @@ impl Init {
 
     /// One constant.
     pub fn full<const D: usize>(&mut self, shape: [usize; D], value: f32) -> Param<Tensor<D>> {
-        Param::from_tensor(Tensor::full(shape, value, &self.device))
+        if self.stream.is_some() {
+            return Param::from_tensor(Tensor::full(shape, value, &self.device));
+        }
+        let fill = move |device: &Device, tracked: bool| {
+            let tensor = Tensor::full(shape, value, device);
+            if tracked { tensor.require_grad() } else { tensor }
+        };
+        Param::uninitialized(ParamId::new(), fill, self.device.clone(), true, shape.into())
     }
 
     fn draw<const D: usize>(
