@@ -1,3 +1,4 @@
 //! One-step generators from diffusion teachers, under any f-divergence (Uni-Instruct).
 
 pub mod edm;
+pub mod inception;

@@ -1,34 +1,18 @@
 //! The networks of EDM against PyTorch (`reference/edm_torch.py`) and the published lists of tensors.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use burn::module::{AutodiffModule as _, Module};
+use burn::module::Module as _;
 use burn::tensor::{Device, Tensor, TensorData};
+use support::{fixture, uniform};
 use trefoil_core::nn::Init;
 use trefoil_core::weights::WeightFile;
 use trefoil_core::{Error, Seed, params};
 use uni_instruct::edm::{Condition, EdmLoss, Family, Masks, NoisyBatch, UNet, UNetConfig, keys};
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
-}
-
-/// Numbers in `[-1, 1)` that follow from a name, as in the script: splitmix64 of its CRC-32.
-fn uniform(name: &str, count: usize) -> Vec<f32> {
-    let mut crc = flate2::Crc::new();
-    crc.update(name.as_bytes());
-    let state = u64::from(crc.sum()) << 32;
-    let value = |i: u64| {
-        let mut z = state.wrapping_add((i + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        ((z >> 40) as f64 / f64::from(1 << 23) - 1.0) as f32
-    };
-    (0..count as u64).map(value).collect()
-}
 
 /// The weights of the script.
 fn weight(name: &str, shape: &[usize]) -> TensorData {

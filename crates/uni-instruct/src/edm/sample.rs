@@ -111,7 +111,8 @@ impl Teacher {
                 Ok(denoised.picture.reshape([indices.len(), values]).cast(DType::F64))
             });
             let normals = |name: &str| {
-                let rows = indices.iter().flat_map(|&i| request.seed.stream(name, i).normals(values));
+                let rows =
+                    indices.iter().flat_map(|&i| request.seed.stream(name, i).normals(values));
                 let rows: Vec<f64> = rows.map(f64::from).collect();
                 let data = TensorData::new(rows, [indices.len(), values]);
                 Tensor::<2>::from_data(data, (device, DType::F64))
@@ -126,7 +127,8 @@ impl Teacher {
                 &mut noise,
                 &mut on_step,
             )?;
-            let images = end.cast(DType::F32).reshape([indices.len(), shape[0], shape[1], shape[2]]);
+            let images =
+                end.cast(DType::F32).reshape([indices.len(), shape[0], shape[1], shape[2]]);
             pictures.extend(Picture::from_tensor(images)?);
         }
         Ok(pictures)

@@ -91,7 +91,8 @@ impl Teacher {
         device: &Device,
     ) -> Result<Self> {
         let shapes = tensors.iter().map(|(name, data)| (name.as_str(), data.shape().to_vec()));
-        let network = config_of(&shapes.collect()).map_err(|e| Error::format(path, e.to_string()))?;
+        let network =
+            config_of(&shapes.collect()).map_err(|e| Error::format(path, e.to_string()))?;
         let fresh = network
             .init(&mut Init::zeros(device))
             .map_err(|e| Error::format(path, e.to_string()))?;
@@ -112,7 +113,10 @@ fn tensors(path: &Path) -> Result<BTreeMap<String, TensorData>> {
 /// [`Error::Config`] when something that every network has is absent.
 pub fn config_of(shapes: &BTreeMap<&str, Vec<usize>>) -> Result<UNetConfig> {
     let absent = |name: &str| {
-        Error::config(name, "absent: not the tensors of DDPM++, NCSN++ or ADM with the prefix `model.`")
+        Error::config(
+            name,
+            "absent: not the tensors of DDPM++, NCSN++ or ADM with the prefix `model.`",
+        )
     };
     let size = |name: &str, axis: usize| -> Option<usize> { shapes.get(name)?.get(axis).copied() };
     let required = |name: &str, axis: usize| size(name, axis).ok_or_else(|| absent(name));
