@@ -39,6 +39,6 @@ pub use precondition::{EdmPreconditioner, Preconditioning};
 pub use prediction::Prediction;
 pub use schedule::{DiscreteSchedule, Level, ScheduleConfig, VpSchedule, karras_sigmas};
 pub use solver::{
-    FinalSigma, Sampler, SigmaGrid, Solver, SolverConfig, SolverKind, SolverType, Step,
-    Thresholding, TimestepSpacing,
+    Churn, EdmSolverConfig, FinalSigma, Sampler, SigmaGrid, Solver, SolverConfig, SolverKind,
+    SolverType, Step, Thresholding, TimestepSpacing,
 };

@@ -13,6 +13,8 @@ mod tensors;
 
 pub mod compare;
 pub mod distill;
+pub mod edm;
+pub mod inception;
 pub mod method;
 pub mod objective;
 pub mod recipe;

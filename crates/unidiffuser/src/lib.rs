@@ -15,6 +15,7 @@ pub mod autoencoder;
 pub mod caption;
 pub mod clip;
 pub mod evaluate;
+pub mod features;
 pub mod folder;
 pub mod keys;
 pub mod mode;

@@ -1,10 +1,12 @@
-//! `trefoil train`: all networks from captioned pictures.
+//! `trefoil train`: all networks of UniDiffuser from captioned pictures, and diffusion teachers from pictures.
+
+mod edm;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
 use trefoil_core::fs;
 use trefoil_train::Outcome;
 use trefoil_train::data::OnProblem;
@@ -16,18 +18,40 @@ use crate::hints::hinted;
 use crate::interrupt;
 use crate::output::{self, Talk};
 
-/// Train the networks from captioned pictures
+/// Train UniDiffuser from captioned pictures, or a diffusion teacher
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true,
+    subcommand_help_heading = "Other systems",
+    after_help = "\
 Examples:
   trefoil train all --config configs/unidiffuser/openmoji-32.toml --data data/openmoji --run runs/first
   trefoil train unidiffuser --config r.toml --data d --run runs/first --set unidiffuser.train.seed=1
   trefoil train all --config r.toml --data d --run runs/more --from models/openmoji-32
   trefoil train all --config configs/unidiffuser/openmoji-32.toml --dry-run
+  trefoil train edm --config configs/uni-instruct/edm-openmoji-16.toml --data data/openmoji --run runs/teacher
 
 Stages depend on those before them: autoencoder, clip, caption, unidiffuser.
-Ctrl-C saves and exits with 130; the same command continues the run.")]
+Ctrl-C saves and exits with 130; the same command continues the run."
+)]
 pub(crate) struct TrainArgs {
+    #[command(subcommand)]
+    other: Option<Other>,
+    #[command(flatten)]
+    stages: Option<StageArgs>,
+}
+
+/// Systems whose training has other options.
+#[derive(Debug, Subcommand)]
+enum Other {
+    Edm(Box<edm::EdmArgs>),
+}
+
+/// Networks of UniDiffuser.
+#[derive(Debug, Args)]
+struct StageArgs {
     /// Which stage, or all of them and the complete model folder
     #[arg(value_parser = what())]
     what: What,
@@ -84,6 +108,16 @@ fn what() -> impl TypedValueParser<Value = What> {
 impl TrainArgs {
     /// Runs the command.
     pub(crate) fn run(self, talk: Talk) -> anyhow::Result<Answer> {
+        match (self.other, self.stages) {
+            (Some(Other::Edm(args)), _) => args.run(talk),
+            (None, Some(args)) => args.run(talk),
+            (None, None) => anyhow::bail!("nothing to train was named"),
+        }
+    }
+}
+
+impl StageArgs {
+    fn run(self, talk: Talk) -> anyhow::Result<Answer> {
         let recipe = recipe(&self.config, &self.changes)?;
         if self.dry_run {
             output::print_bytes(recipe.to_toml()?.as_bytes())?;

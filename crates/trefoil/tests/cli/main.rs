@@ -2,6 +2,7 @@
 
 mod data;
 mod distill;
+mod edm;
 mod errors;
 mod generate;
 mod help;
