@@ -63,11 +63,15 @@ impl Engine {
             .with_disk_manager_builder(disk)
             .build_arc()
             .map_err(Error::query("start of the engine"))?;
-        // Small memories are shared by few sorts at a time, each of which merges its own runs.
-        let reserve = (options.memory / options.threads / 16).clamp(64 << 10, 10 << 20);
+        let threads = options.threads.max(2);
+        // What each thread may hold is cut into pieces of which many fit: the batches of the runs
+        // that it merges, a reserve to begin a merge with, and the rows that a file is written in.
+        let share = options.memory / threads;
         let config = configure(SessionConfig::new())
-            .with_target_partitions(options.threads.max(2))
-            .with_sort_spill_reservation_bytes(reserve);
+            .with_target_partitions(threads)
+            .with_batch_size((share / 4096).clamp(512, 8192))
+            .with_sort_spill_reservation_bytes((share / 16).clamp(64 << 10, 10 << 20))
+            .set_usize(ROW_GROUP, (share / 1024).clamp(4096, 262_144));
         let state = SessionStateBuilder::new()
             .with_default_features()
             .with_config(config)
@@ -195,16 +199,17 @@ impl Rows<'_> {
     /// The next rows, none at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         use futures::StreamExt as _;
-        match self.stream.next().await {
-            Some(batch) => batch.map(Some).map_err(Error::query(&self.step)),
-            None => {
-                let spilled = spilled(self.plan.as_ref());
-                self.engine.spilled.fetch_add(spilled, Ordering::Relaxed);
-                Ok(None)
-            }
+        if let Some(batch) = self.stream.next().await {
+            return batch.map(Some).map_err(Error::query(&self.step));
         }
+        let spilled = spilled(self.plan.as_ref());
+        self.engine.spilled.fetch_add(spilled, Ordering::Relaxed);
+        Ok(None)
     }
 }
+
+/// Rows of a group of a Parquet file, which are in memory until it is full.
+const ROW_GROUP: &str = "datafusion.execution.parquet.max_row_group_size";
 
 /// What all engines have in common: joins that can spill, and strings whose size is known.
 pub(crate) fn configure(config: SessionConfig) -> SessionConfig {
