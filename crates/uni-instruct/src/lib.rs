@@ -1,0 +1,1 @@
+//! One-step generators from diffusion teachers, under any f-divergence (Uni-Instruct).
