@@ -1,1 +1,20 @@
-//! One-step generators from diffusion teachers, under any f-divergence (Uni-Instruct).
+//! One-step generators from diffusion teachers, under any f-divergence (Uni-Instruct, arXiv 2505.20755).
+//!
+//! A [`Divergence`] knows the weights that a density ratio gives to gradients; an [`Objective`] joins it
+//! with a gradient estimator, noise levels, a fake score and further terms; a [`Method`] is a published
+//! method as such a description. Everything lives in EDM coordinates, `x = x_0 + sigma n`.
+
+mod divergence;
+mod error;
+mod mixture;
+mod symmetric;
+mod tensors;
+
+pub mod method;
+pub mod objective;
+
+pub use divergence::{Divergence, Weights};
+pub use error::{Error, Result};
+pub use method::{Method, Plan};
+pub use mixture::{Component, Mixture};
+pub use objective::Objective;
