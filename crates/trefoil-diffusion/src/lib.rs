@@ -30,7 +30,9 @@ mod prediction;
 mod schedule;
 pub mod solver;
 
-pub use denoiser::{Denoiser, EdmNoise, GaussianDenoiser, NoisePredictor, VpDenoiser, from_fn};
+pub use denoiser::{
+    Denoiser, EdmNoise, GaussianDenoiser, NoisePredictor, RowDenoiser, VpDenoiser, from_fn,
+};
 pub use error::{Error, Result, SolveError};
 pub use guidance::GuidanceScale;
 pub use precondition::{EdmPreconditioner, Preconditioning};

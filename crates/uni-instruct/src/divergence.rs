@@ -8,8 +8,8 @@
 //! Gradients only ever need `h`, `r h'`, `h - r h'` and `r^2 h''`. All are evaluated from `log r`,
 //! in forms in which nothing overflows that is bounded and nothing cancels.
 
-use std::fmt;
 use std::f64::consts::LN_2;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use trefoil_core::{Error, Result};
@@ -127,9 +127,7 @@ impl Divergence {
                 .scaled(forward)
                 .plus(Self::ReverseKl.weights(l).scaled(reverse)),
             Self::JensenShannon => Weights::new(s, s * t, s * s, -2.0 * s * s * t),
-            Self::SoftenedReverseKl => {
-                Weights::new(t, -s * t, t * (t + 2.0 * s), 2.0 * s * s * t)
-            }
+            Self::SoftenedReverseKl => Weights::new(t, -s * t, t * (t + 2.0 * s), 2.0 * s * s * t),
             Self::Pearson => {
                 let square = power(l, 2.0);
                 Weights::new(2.0 * square, 4.0 * square, -2.0 * square, 4.0 * square)
@@ -183,9 +181,7 @@ impl Divergence {
             Self::LeCam => (r - 1.0) * (l / 2.0).tanh(),
             Self::Alpha { order: a } => (power(l, a) - a * r + a - 1.0) / (a * (a - 1.0)),
             Self::SkewForwardKl { lambda } => r * (l - log_mix(l, lambda)),
-            Self::SkewReverseKl { lambda } => {
-                (1.0 - lambda) * (r - 1.0) - log_mix(l, 1.0 - lambda)
-            }
+            Self::SkewReverseKl { lambda } => (1.0 - lambda) * (r - 1.0) - log_mix(l, 1.0 - lambda),
         }
     }
 
@@ -229,9 +225,8 @@ impl Divergence {
     /// # Errors
     /// [`Error::Config`] when one is out of range.
     pub fn validate(self) -> Result<()> {
-        let bad = |field: &str, reason: String| {
-            Err(Error::config(format!("divergence.{field}"), reason))
-        };
+        let bad =
+            |field: &str, reason: String| Err(Error::config(format!("divergence.{field}"), reason));
         match self {
             Self::Jeffreys { forward, reverse }
                 if !(forward >= 0.0

@@ -6,15 +6,18 @@
 
 mod divergence;
 mod error;
+mod exact;
 mod mixture;
 mod symmetric;
 mod tensors;
 
 pub mod method;
 pub mod objective;
+pub mod verify;
 
 pub use divergence::{Divergence, Weights};
 pub use error::{Error, Result};
+pub use exact::{Exact, ExactDenoiser, Labels};
 pub use method::{Method, Plan};
 pub use mixture::{Component, Mixture};
 pub use objective::Objective;

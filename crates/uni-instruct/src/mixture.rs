@@ -102,7 +102,9 @@ impl Mixture {
                 (Some(deviation), None) if deviation >= 0.0 && deviation.is_finite() => {
                     symmetric::diagonal(&vec![deviation * deviation; dims])
                 }
-                (None, Some(rows)) if rows.len() == dims && rows.iter().all(|r| r.len() == dims) => {
+                (None, Some(rows))
+                    if rows.len() == dims && rows.iter().all(|r| r.len() == dims) =>
+                {
                     rows.concat()
                 }
                 (Some(deviation), None) => {

@@ -170,9 +170,8 @@ impl Objective {
     /// # Errors
     /// [`Error::Config`] naming the first field that is wrong.
     pub fn validate(&self) -> Result<()> {
-        let bad = |field: &str, reason: String| {
-            Err(Error::config(format!("objective.{field}"), reason))
-        };
+        let bad =
+            |field: &str, reason: String| Err(Error::config(format!("objective.{field}"), reason));
         self.divergence.validate()?;
         self.time.validate("objective.time")?;
         self.fake.time.validate("objective.fake.time")?;
@@ -217,9 +216,8 @@ impl Objective {
 
     /// Estimator, fake score and discriminator must go together.
     fn validate_estimator(&self) -> Result<()> {
-        let bad = |field: &str, reason: String| {
-            Err(Error::config(format!("objective.{field}"), reason))
-        };
+        let bad =
+            |field: &str, reason: String| Err(Error::config(format!("objective.{field}"), reason));
         let kind = self.fake.kind;
         if let FakeKind::LowRank { rank: 0 } = kind {
             return bad("fake.kind.low-rank.rank", "expected at least 1, found 0".into());

@@ -122,8 +122,7 @@ impl RatioSettings {
 
     /// The weights of a divergence at calibrated log ratios.
     pub fn weights(&self, divergence: Divergence, log_ratios: &[f64]) -> Vec<Weights> {
-        let mut weights: Vec<Weights> =
-            log_ratios.iter().map(|l| divergence.weights(*l)).collect();
+        let mut weights: Vec<Weights> = log_ratios.iter().map(|l| divergence.weights(*l)).collect();
         if self.unit_mean {
             let mean = weights.iter().map(|w| w.h).sum::<f64>() / weights.len().max(1) as f64;
             weights.iter_mut().for_each(|w| *w = w.scaled(mean.max(1e-8).recip()));

@@ -97,7 +97,11 @@ impl TimeLaw {
             Self::VariancePreserving { first, last } => {
                 let schedule = VpSchedule::default();
                 let time = |u: f32| first + f64::from(u) * (last - first);
-                stream.uniforms(n).into_iter().map(|u| schedule.level(time(u)).edm_sigma()).collect()
+                stream
+                    .uniforms(n)
+                    .into_iter()
+                    .map(|u| schedule.level(time(u)).edm_sigma())
+                    .collect()
             }
             _ => stream.uniforms(n).into_iter().map(|u| self.sigma(f64::from(u), 0.0)).collect(),
         }
