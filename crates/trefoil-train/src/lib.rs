@@ -17,6 +17,7 @@ pub mod optim;
 pub mod progress;
 pub mod run;
 pub mod sampler;
+pub mod snapshot;
 pub mod tensorboard;
 pub mod trainer;
 

@@ -11,8 +11,10 @@ mod mixture;
 mod symmetric;
 mod tensors;
 
+pub mod distill;
 pub mod method;
 pub mod objective;
+pub mod toy;
 pub mod verify;
 
 pub use divergence::{Divergence, Weights};
