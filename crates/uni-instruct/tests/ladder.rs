@@ -31,3 +31,18 @@ fn special_cases() {
 fn weighted_paths() {
     passes("V4");
 }
+
+#[test]
+fn fixed_points() {
+    passes("V5");
+}
+
+#[test]
+fn learned_networks() {
+    passes("V6-V7");
+}
+
+#[test]
+fn closed_forms() {
+    passes("V11");
+}

@@ -1,7 +1,7 @@
 //! The two losses of an iteration: of the fake network, and of the student.
 
 use burn::tensor::{Tensor, activation};
-use trefoil_core::Stream;
+use trefoil_core::{Seed, Stream};
 use trefoil_diffusion::EdmPreconditioner;
 
 use super::problem::{FakeView, Problem, Triptych};
@@ -21,6 +21,14 @@ pub struct Streams {
     pub noise: Stream,
     /// Data.
     pub data: Stream,
+}
+
+impl Streams {
+    /// The streams of a purpose in one update.
+    pub fn of(seed: Seed, purpose: &str, step: u64) -> Self {
+        let of = |name: &str| seed.stream(&format!("{purpose}-{name}"), step);
+        Self { latent: of("latent"), time: of("time"), noise: of("noise"), data: of("data") }
+    }
 }
 
 /// Clean samples on which the fake network is trained.

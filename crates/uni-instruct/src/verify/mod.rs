@@ -3,8 +3,11 @@
 //! Every level compares what the training code computes (the same [`crate::Divergence`],
 //! [`crate::objective::Estimator`] and networks) with numbers of the oracle or with closed forms.
 
+mod closed_forms;
+mod fixed_points;
 mod gradients;
 mod identities;
+mod learned;
 mod problem;
 mod quadrature;
 
@@ -38,12 +41,15 @@ impl Check {
 
 /// The levels, cheapest first.
 type Level = (&'static str, fn() -> Result<Vec<Check>>);
-const LEVELS: [Level; 5] = [
+const LEVELS: [Level; 8] = [
     ("V0", identities::weights),
     ("V1", identities::expansion),
     ("V2", gradients::terms),
     ("V3", gradients::special_cases),
     ("V4", gradients::weighted_path),
+    ("V5", fixed_points::fixed_points),
+    ("V6-V7", learned::networks),
+    ("V11", closed_forms::closed_forms),
 ];
 
 /// Names of the levels.
