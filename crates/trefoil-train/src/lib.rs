@@ -26,7 +26,7 @@ mod state_file;
 
 pub use config::{Decay, TrainConfig};
 pub use error::{Error, Result};
-pub use metrics::Metrics;
+pub use metrics::{Interval, Metrics};
 pub use optim::{Losses, Task};
 pub use progress::{Progress, ProgressMode};
 pub use run::RunFolder;

@@ -14,6 +14,7 @@ mod tensors;
 pub mod distill;
 pub mod method;
 pub mod objective;
+pub mod recipe;
 pub mod toy;
 pub mod verify;
 
@@ -23,3 +24,4 @@ pub use exact::{Exact, ExactDenoiser, Labels};
 pub use method::{Method, Plan};
 pub use mixture::{Component, Mixture};
 pub use objective::Objective;
+pub use recipe::Recipe;

@@ -88,6 +88,14 @@ impl RatioSettings {
         Calibration { means: vec![None; self.bins.map_or(0, |bins| bins.count)] }
     }
 
+    /// Makes a state fit these settings, as when a run goes on with another objective.
+    pub(crate) fn fit(&self, calibration: &mut Calibration) {
+        let count = self.bins.map_or(0, |bins| bins.count);
+        if calibration.means.len() != count {
+            *calibration = self.calibration();
+        }
+    }
+
     /// Calibrated logits, and the share of them that was at the limit.
     pub fn log_ratios(
         &self,

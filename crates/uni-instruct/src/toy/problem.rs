@@ -14,6 +14,7 @@ use trefoil_train::{RunFolder, sampler::Position};
 use super::measure::Fit;
 use super::network::{Network, NetworkConfig, Shape as NetworkShape};
 use super::plot::Panel;
+use super::shapes::Shape;
 use crate::distill::{FakeView, Problem, Triptych};
 use crate::error::Result;
 use crate::exact::{ExactDenoiser, Labels};
@@ -70,6 +71,8 @@ impl Default for Points {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ToyConfig {
+    /// The mixture: a name or `{ file = "PATH.json" }`.
+    pub mixture: Shape,
     /// Whether samples have classes.
     pub conditional: bool,
     /// Noise level at which the student network starts, in deviations of the data; 5 is 2.5 for
@@ -90,6 +93,7 @@ pub struct ToyConfig {
 impl Default for ToyConfig {
     fn default() -> Self {
         Self {
+            mixture: Shape::EightGaussians,
             conditional: false,
             start_level: 5.0,
             reward: None,
@@ -124,7 +128,16 @@ pub struct ToyProblem {
 }
 
 impl ToyProblem {
-    /// Joins a mixture and what else is known.
+    /// The problem of a recipe.
+    ///
+    /// # Errors
+    /// Those of the mixture and of [`Self::new`].
+    pub fn open(config: ToyConfig, (kind, rank): (StudentKind, usize), seed: Seed) -> Result<Self> {
+        let (name, mixture) = (config.mixture.name(), config.mixture.mixture()?);
+        Self::new(&name, mixture, config, (kind, rank), seed)
+    }
+
+    /// Joins a mixture and what else is known; the mixture that the configuration names is not read.
     ///
     /// # Errors
     /// [`CoreError::Config`] naming the field that does not fit the mixture.

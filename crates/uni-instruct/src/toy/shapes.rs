@@ -1,14 +1,15 @@
 //! Mixtures in the plane that have names.
 
 use std::f64::consts::{PI, TAU};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use trefoil_core::Result;
 
 use crate::mixture::{Component, Mixture};
 
-/// A mixture in the plane, each with a standard deviation of about one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// A mixture: in the plane with a standard deviation of about one, or from a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Shape {
     /// Eight round Gaussians on a circle; modes are the Gaussians.
@@ -17,28 +18,32 @@ pub enum Shape {
     Checkerboard,
     /// Two interleaved half circles of sixteen Gaussians each; modes are the Gaussians.
     TwoMoons,
+    /// A file `{"components": [{"weight": .., "mean": [..], "deviation": ..}, ..]}`.
+    File(PathBuf),
 }
 
 impl Shape {
-    /// All of them.
+    /// All that have names.
     pub const ALL: [Self; 3] = [Self::EightGaussians, Self::Checkerboard, Self::TwoMoons];
 
     /// Name in recipes.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> String {
         match self {
-            Self::EightGaussians => "eight-gaussians",
-            Self::Checkerboard => "checkerboard",
-            Self::TwoMoons => "two-moons",
+            Self::EightGaussians => "eight-gaussians".into(),
+            Self::Checkerboard => "checkerboard".into(),
+            Self::TwoMoons => "two-moons".into(),
+            Self::File(path) => path.display().to_string(),
         }
     }
 
     /// The mixture.
     ///
     /// # Errors
-    /// None: the components are valid.
-    pub fn mixture(self) -> Result<Mixture> {
+    /// Those of the file.
+    pub fn mixture(&self) -> Result<Mixture> {
         let mut components = Vec::new();
         match self {
+            Self::File(path) => return Mixture::open(path),
             Self::EightGaussians => {
                 for k in 0..8 {
                     let (sin, cos) = (TAU * f64::from(k) / 8.0).sin_cos();
