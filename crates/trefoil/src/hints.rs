@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 
 use trefoil_core::Error as CoreError;
 use trefoil_train::Error as TrainError;
+use uni_instruct::Error as DistillError;
 use unidiffuser::pipeline::GenerateError;
 
 /// An error of the command line itself, with its remedy.
@@ -35,8 +36,9 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
         }
         let core = cause.downcast_ref().and_then(of_core);
         let train = || cause.downcast_ref().and_then(of_train);
+        let distillation = || cause.downcast_ref().and_then(of_distillation);
         let generation = || cause.downcast_ref().and_then(of_generation);
-        core.or_else(train).or_else(generation).map(String::from)
+        core.or_else(train).or_else(distillation).or_else(generation).map(String::from)
     };
     error.chain().find_map(of)
 }
@@ -92,6 +94,14 @@ fn of_train(error: &TrainError) -> Option<&'static str> {
         }
         TrainError::NoCheckpoint { .. } => Some("start again with another `--run`"),
         TrainError::Task(error) => error.downcast_ref().and_then(of_core),
+        _ => None,
+    }
+}
+
+fn of_distillation(error: &DistillError) -> Option<&'static str> {
+    match error {
+        DistillError::Core(error) => of_core(error),
+        DistillError::Train(error) => of_train(error),
         _ => None,
     }
 }

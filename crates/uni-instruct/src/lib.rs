@@ -11,6 +11,7 @@ mod mixture;
 mod symmetric;
 mod tensors;
 
+pub mod compare;
 pub mod distill;
 pub mod method;
 pub mod objective;

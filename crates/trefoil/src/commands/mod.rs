@@ -4,6 +4,7 @@ mod blend;
 mod caption;
 mod completions;
 mod data;
+mod distill;
 mod evaluate;
 mod generate;
 mod inspect;
@@ -50,5 +51,6 @@ commands! {
     Tour(tour::TourArgs),
     Data(data::DataArgs),
     Train(train::TrainArgs),
+    Distill(distill::DistillArgs),
     Completions(completions::CompletionsArgs),
 }

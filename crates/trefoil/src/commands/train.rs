@@ -198,7 +198,7 @@ fn recipe(path: &Path, changes: &[String]) -> anyhow::Result<Recipe> {
 }
 
 /// Applies `a.b.c=value`; a value that is no TOML is a text.
-fn set(table: &mut toml::Table, change: &str) -> anyhow::Result<()> {
+pub(crate) fn set(table: &mut toml::Table, change: &str) -> anyhow::Result<()> {
     let wrong = |why: &str| {
         let message = format!("`--set {change}`: {why}");
         hinted(message, "write it as TABLE.KEY=VALUE, such as clip.train.batch_size=32")
