@@ -2,7 +2,7 @@
 
 use crate::support::{lines, run, trefoil};
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 11] = [
     "generate",
     "caption",
     "joint",
@@ -12,6 +12,7 @@ const COMMANDS: [&str; 10] = [
     "inspect",
     "data",
     "train",
+    "distill",
     "completions",
 ];
 

@@ -1,6 +1,7 @@
 //! The program as its users see it: exit code, standard output, standard error, files.
 
 mod data;
+mod distill;
 mod errors;
 mod generate;
 mod help;

@@ -9,5 +9,7 @@ mod shapes;
 pub use measure::{Fit, energy_distance};
 pub use network::{Adapted, Network, NetworkConfig, Shape as NetworkShape};
 pub use plot::Panel;
-pub use problem::{MEASURED, Observation, Points, Reward, ToyConfig, ToyProblem, ToyStudent};
+pub use problem::{
+    Affine, Generator, MEASURED, Observation, Points, Reward, ToyConfig, ToyProblem, ToyStudent,
+};
 pub use shapes::Shape;

@@ -20,6 +20,7 @@ use crate::error::Result;
 use crate::exact::{ExactDenoiser, Labels};
 use crate::method::StudentKind;
 use crate::mixture::Mixture;
+use crate::symmetric;
 use crate::tensors;
 
 /// Pairs of noise and sample that are made once for regression.
@@ -67,6 +68,17 @@ impl Default for Points {
     }
 }
 
+/// What turns noise into samples in one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Generator {
+    /// A network of the size of the fake one, which it starts as.
+    #[default]
+    Network,
+    /// `x_0 = m + z A`: a Gaussian, for which the best fit is known.
+    Gaussian,
+}
+
 /// What a mixture problem has beside the mixture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -75,6 +87,8 @@ pub struct ToyConfig {
     pub mixture: Shape,
     /// Whether samples have classes.
     pub conditional: bool,
+    /// What turns noise into samples.
+    pub generator: Generator,
     /// Noise level at which the student network starts, in deviations of the data; 5 is 2.5 for
     /// pictures.
     pub start_level: f64,
@@ -95,6 +109,7 @@ impl Default for ToyConfig {
         Self {
             mixture: Shape::EightGaussians,
             conditional: false,
+            generator: Generator::Network,
             start_level: 5.0,
             reward: None,
             observation: None,
@@ -104,11 +119,22 @@ impl Default for ToyConfig {
     }
 }
 
-/// A student: a network or points.
+/// A Gaussian `m + z A`.
+#[derive(Module, Debug)]
+pub struct Affine {
+    /// `m`, `[1, D]`.
+    pub mean: Param<Tensor<2>>,
+    /// `A`, `[D, D]`.
+    pub map: Param<Tensor<2>>,
+}
+
+/// A student: a network, a Gaussian or points.
 #[derive(Module, Debug)]
 pub struct ToyStudent {
     /// The network.
     pub network: Option<Network>,
+    /// The Gaussian.
+    pub gaussian: Option<Affine>,
     /// The points, `[N, D]`.
     pub points: Option<Param<Tensor<2>>>,
 }
@@ -343,6 +369,9 @@ impl Problem for ToyProblem {
             let all = points.unsqueeze_dim::<3>(0).repeat(&[copies, 1, 1]);
             return Ok(all.reshape([copies * count, d]).narrow(0, 0, n));
         }
+        if let Some(Affine { mean, map }) = &student.gaussian {
+            return Ok(noise.matmul(map.val()) + mean.val());
+        }
         let network = student.network.as_ref().ok_or_else(|| self.lacks("a network"))?;
         let sigma = self.config.start_level * self.sigma_data();
         let shape = self.shape(0);
@@ -352,7 +381,16 @@ impl Problem for ToyProblem {
     fn student_from(&self, fake: &Network) -> Result<ToyStudent> {
         if self.kind == StudentKind::Points {
             let points = Some(Param::from_tensor(self.start()));
-            return Ok(ToyStudent { network: None, points });
+            return Ok(ToyStudent { network: None, gaussian: None, points });
+        }
+        if self.config.generator == Generator::Gaussian {
+            let d = self.dims();
+            let mean = Param::from_tensor(Tensor::zeros([1, d], &self.device));
+            let map = symmetric::diagonal(&vec![1.0; d]);
+            let map = TensorData::new(map, [d, d]).convert::<f32>();
+            let map = Param::from_tensor(Tensor::from_data(map, &self.device));
+            let gaussian = Some(Affine { mean, map });
+            return Ok(ToyStudent { network: None, gaussian, points: None });
         }
         // The student has no adapters of its own.
         let fresh =
@@ -364,7 +402,7 @@ impl Problem for ToyProblem {
                 place.ok_or_else(|| CoreError::config(name, "is not in the fake network"))?;
             Ok(values.swap_remove(place).1)
         })?;
-        Ok(ToyStudent { network: Some(network), points: None })
+        Ok(ToyStudent { network: Some(network), gaussian: None, points: None })
     }
 
     fn trains(&self, name: &str) -> bool {
@@ -439,7 +477,8 @@ impl Problem for ToyProblem {
         let Some(from) = self.config.points.from else {
             return Err(self.lacks("a reference (`problem.points.from`)"));
         };
-        let student = ToyStudent { network: None, points: Some(Param::from_tensor(self.start())) };
+        let points = Some(Param::from_tensor(self.start()));
+        let student = ToyStudent { network: None, gaussian: None, points };
         let noise = Tensor::zeros([n, self.dims()], &self.device);
         let points = self.generate(&student, noise, None)?.detach();
         Ok((points, Some(vec![from; n])))
