@@ -97,12 +97,11 @@ impl Recipe {
     /// # Errors
     /// [`CoreError::Config`] naming the field that is wrong.
     pub fn resolve(mut self) -> Result<Self> {
-        let mut plan = match self.plan.take() {
-            Some(plan) => plan,
-            None => {
-                let choices = Choices { divergence: self.divergence, alpha: self.alpha };
-                Method::find(&self.method)?.plan(choices)?
-            }
+        let mut plan = if let Some(plan) = self.plan.take() {
+            plan
+        } else {
+            let choices = Choices { divergence: self.divergence, alpha: self.alpha };
+            Method::find(&self.method)?.plan(choices)?
         };
         for Stage { objective, .. } in &mut plan.stages {
             let fail = |e: &dyn std::fmt::Display| {

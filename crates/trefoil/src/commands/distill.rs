@@ -236,7 +236,8 @@ fn compare(args: &CompareArgs, talk: Talk) -> anyhow::Result<Answer> {
     let comparison = Comparison { recipes, mixtures, seeds, runs: args.runs.clone() };
     let stop = interrupt::watch()?;
     let (mut count, total) = (0, comparison.len());
-    let entries = comparison.run(&args.output.with_extension(""), &stop, &mut |entry| {
+    let pictures = args.output.with_extension("");
+    let entries = comparison.run(&pictures, &stop, &mut |entry| {
         count += 1;
         let (recipe, mixture, seed) = (&entry.recipe, &entry.mixture, entry.seed);
         let result = match (&entry.fit, &entry.reason) {
@@ -247,7 +248,19 @@ fn compare(args: &CompareArgs, talk: Talk) -> anyhow::Result<Answer> {
         talk.note(format_args!("{count}/{total} {recipe} {mixture} {seed}: {result}"));
     })?;
     let Some(entries) = entries else { return Ok(Answer::Interrupted) };
-    let text = compare::to_markdown(&entries);
+    let folder = pictures.file_name().and_then(|name| name.to_str()).unwrap_or(".");
+    let recipes: Vec<_> = args.recipes.iter().map(|path| path.display().to_string()).collect();
+    let changes: String = args.changes.iter().map(|change| format!(" --set {change}")).collect();
+    let mixture = args.mixture.as_ref().map(|path| format!(" --mixture {}", path.display()));
+    let command = format!(
+        "trefoil distill compare {} --seeds {}{}{changes} --runs {} -o {}",
+        recipes.join(" "),
+        args.seeds,
+        mixture.unwrap_or_default(),
+        args.runs.display(),
+        args.output.display()
+    );
+    let text = compare::report(&entries, folder, &command);
     fs::write_atomic(&args.output, |out| out.write_all(text.as_bytes()))?;
     output::print(args.output.display())?;
     Ok(Answer::Yes)

@@ -65,15 +65,17 @@ impl Adapted {
 /// input: c_in x, sin and cos of f c_noise 2 pi, one-hot label (all zero: none)
 /// ```
 ///
-/// The logit is a linear head on the features of the last but one layer, as DMD2's is on the encoder.
+/// The discriminator is a small head on the features of the last but one layer, as DMD2's is on the encoder.
 #[derive(Module, Debug)]
 pub struct Network {
     /// Hidden layers.
     pub layers: Vec<Adapted>,
     /// From features to the raw output.
     pub output: Linear,
-    /// From features to the logit.
-    pub head: Linear,
+    /// From features to those of the discriminator.
+    pub head_in: Linear,
+    /// From those to the logit.
+    pub head_out: Linear,
 }
 
 /// What a [`Network`] is built for.
@@ -99,8 +101,9 @@ impl Network {
             width = config.width;
         }
         let output = Linear::new(init, [width, shape.dims], Bias::Yes, WeightInit::Normal(0.0));
-        let head = Linear::new(init, [width, 1], Bias::Yes, WeightInit::Normal(0.0));
-        Self { layers, output, head }
+        let head_in = Linear::new(init, [width, config.width], Bias::Yes, WeightInit::FanIn);
+        let head_out = Linear::new(init, [config.width, 1], Bias::Yes, WeightInit::Normal(0.0));
+        Self { layers, output, head_in, head_out }
     }
 
     /// Denoised rows and logits.
@@ -143,6 +146,8 @@ impl Network {
         let c_skip = column(scales.iter().map(|c| c.c_skip).collect());
         let c_out = column(scales.iter().map(|c| c.c_out).collect());
         let denoised = x * c_skip + self.output.forward(y) * c_out;
-        FakeView { denoised, logits: Some(self.head.forward(features)) }
+        let logits =
+            self.head_out.forward(self.head_in.forward_activated(features, Activation::Silu));
+        FakeView { denoised, logits: Some(logits) }
     }
 }

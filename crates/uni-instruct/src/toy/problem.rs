@@ -439,13 +439,12 @@ impl Problem for ToyProblem {
 
     fn pairs(&self, stream: &mut Stream, n: usize) -> Result<[Tensor<2>; 2]> {
         let d = self.dims();
-        let [latents, samples] = match self.pairs.get() {
-            Some(pairs) => pairs,
-            None => {
-                let latent = self.seed.stream("pairs", 0).normal_tensor([PAIRS, d], &self.device);
-                let made = tensors::values(self.teacher_samples(latent.clone())?);
-                self.pairs.get_or_init(|| [tensors::values(latent), made])
-            }
+        let [latents, samples] = if let Some(pairs) = self.pairs.get() {
+            pairs
+        } else {
+            let latent = self.seed.stream("pairs", 0).normal_tensor([PAIRS, d], &self.device);
+            let made = tensors::values(self.teacher_samples(latent.clone())?);
+            self.pairs.get_or_init(|| [tensors::values(latent), made])
         };
         let rows: Vec<usize> = (0..n).map(|_| stream.below(PAIRS as u64) as usize).collect();
         let gather = |from: &[f64]| {

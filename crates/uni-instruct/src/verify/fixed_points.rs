@@ -11,8 +11,8 @@ use crate::mixture::Mixture;
 use crate::objective::{Estimator, Expanded, TimeLaw};
 
 /// Updates of a run and samples of an update.
-const STEPS: usize = 250;
-const SAMPLES: usize = 1024;
+const STEPS: usize = 300;
+const SAMPLES: usize = 2048;
 
 /// The rules of the oracle's table under its names.
 fn rules() -> Result<Vec<(&'static str, Estimator, Divergence)>> {
@@ -80,7 +80,7 @@ fn descend(
     f: Divergence,
 ) -> Result<Vec<f64>> {
     const RATE: f64 = 0.1;
-    const BETAS: [f64; 2] = [0.9, 0.99];
+    const BETAS: [f64; 2] = [0.9, 0.999];
     let sd = teacher.deviation();
     let mut stream = Seed(5).stream("fixed points", 0);
     let mut moments = vec![[0.0; 2]; student.theta.len()];

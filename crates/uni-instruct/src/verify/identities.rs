@@ -9,6 +9,7 @@ use crate::mixture::Mixture;
 
 /// V0: weights against the oracle, conjugacy, and the derivative of the adversarial loss.
 pub(super) fn weights() -> Result<Vec<Check>> {
+    const STEP: f64 = 1e-4;
     let oracle = Oracle::open()?;
     let mut worst = 0.0_f64;
     let mut slope = 0.0_f64;
@@ -27,7 +28,6 @@ pub(super) fn weights() -> Result<Vec<Check>> {
         for (key, found) in columns {
             worst = worst.max(relative(&found, &of(key)?, 1e-6));
         }
-        const STEP: f64 = 1e-4;
         for (l, w) in logs.iter().zip(&weights) {
             let side = |k: f64| divergence.adversarial(l + k * STEP);
             let derivative =

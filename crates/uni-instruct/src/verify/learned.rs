@@ -38,7 +38,7 @@ fn train(problem: &ToyProblem, student: &Mixture, steps: u64) -> Result<Network>
         warmup: 0,
         decay: Decay::Cosine { to: 0.0 },
         weight_decay: 0.0,
-        betas: [0.9, 0.99],
+        betas: [0.9, 0.999],
         ema_half_life: 30_000.0,
         ..TrainConfig::default()
     };
@@ -58,7 +58,7 @@ fn train(problem: &ToyProblem, student: &Mixture, steps: u64) -> Result<Network>
             condition: None,
             guidance: 1.0,
         };
-        let loss = fake_loss(problem, &network, batch, 1.0)?;
+        let loss = fake_loss(problem, &network, batch, 4.0)?;
         let mut gradients = GradientSum::default();
         gradients.add(&network, loss.total.backward());
         let at = Position { step, samples: step * SAMPLES as u64, epoch: 0 };

@@ -159,22 +159,20 @@ impl LinearStudent {
 
     /// Adds a sample of component `k`.
     pub(super) fn push(&self, nodes: &mut Nodes, k: usize, z: &[f64], noise: &[f64], weight: f64) {
-        let rows = 1 + self.dims;
         for component in 0..self.weights.len() {
             let here = f64::from(u8::from(component == k));
             nodes.features.push(here);
             nodes.features.extend(z.iter().map(|z| here * z));
         }
-        debug_assert_eq!(z.len() + 1, rows);
         nodes.noise.extend_from_slice(noise);
         nodes.weights.push(weight);
     }
 
     /// The tensor rule over `z` and `n` of each component.
     pub(super) fn quadrature(&self, count: usize) -> Nodes {
-        let rule = Rule::hermite(count);
         // Corners of the cube weigh nothing in double precision.
         const NOTHING: f64 = 1e-18;
+        let rule = Rule::hermite(count);
         let pairs: Vec<_> = rule.pairs().collect();
         let mut axes = vec![(Vec::new(), 1.0)];
         for _ in 0..2 * self.dims {
@@ -200,7 +198,6 @@ impl LinearStudent {
 /// Everything that does not change while gradients are taken: teacher, student, samples.
 #[derive(Debug)]
 pub(super) struct Bench {
-    device: Device,
     teacher: ExactDenoiser,
     fake: ExactDenoiser,
     theta: Tensor<2>,
@@ -231,7 +228,6 @@ impl Bench {
             features: tensor(&nodes.features),
             noise: tensor(&nodes.noise),
             weights: tensor(&nodes.weights),
-            device,
         })
     }
 
@@ -258,7 +254,6 @@ impl Bench {
         if let Some(factors) = factors {
             loss = loss * tensors::column(factors, &self.weights);
         }
-        debug_assert!(self.device == theta.device());
         let gradients = loss.sum().backward();
         theta.grad(&gradients).map(tensors::values).unwrap_or_default()
     }
