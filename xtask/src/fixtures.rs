@@ -8,9 +8,11 @@ use clap::Args;
 use crate::process;
 
 /// Scripts that write the files of the tests themselves.
-const WRITERS: [&str; 9] = [
+const WRITERS: [&str; 11] = [
     "fixtures.py",
     "keys.py",
+    "layouts.py",
+    "torch_files.py",
     "layers.py",
     "resize.py",
     "convolution.py",

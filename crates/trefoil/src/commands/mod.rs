@@ -2,6 +2,7 @@
 
 mod blend;
 mod caption;
+mod chain;
 mod completions;
 mod data;
 mod distill;
@@ -9,6 +10,7 @@ mod evaluate;
 mod generate;
 mod inspect;
 mod joint;
+mod models;
 mod sample;
 mod tour;
 mod train;
@@ -47,7 +49,9 @@ commands! {
     Sample(sample::SampleArgs),
     Vary(vary::VaryArgs),
     Blend(blend::BlendArgs),
+    Chain(chain::ChainArgs),
     Inspect(inspect::InspectArgs),
+    Models(models::ModelsArgs),
     Evaluate(evaluate::EvaluateArgs),
     Tour(tour::TourArgs),
     Data(data::DataArgs),

@@ -2,14 +2,17 @@
 
 use crate::support::{lines, run, trefoil};
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 14] = [
     "generate",
     "caption",
     "joint",
     "sample",
     "vary",
     "blend",
+    "chain",
     "inspect",
+    "models",
+    "verify",
     "data",
     "train",
     "distill",
@@ -24,7 +27,10 @@ fn every_command_has_help_with_examples() {
     for command in COMMANDS {
         assert!(top.contains(&format!("\n  {command} ")), "{command}");
         let help = lines(folder.path(), &[command, "--help"]).join("\n");
-        let example = format!("Examples:\n  trefoil {command}");
+        let example = match command {
+            "verify" => "Examples:\n  python reference/".to_string(),
+            _ => format!("Examples:\n  trefoil {command}"),
+        };
         assert!(help.contains(&example), "{help}");
         assert!(!help.starts_with("Usage"), "{command} says what it does");
     }
