@@ -127,7 +127,7 @@ class Net:
             angles = noise[:, None] * 2 * math.pi * self.w.take("map_noise.freqs", half)
         else:
             last = half if self.adm else half - 1
-            angles = noise[:, None] * (1e-4 ** (torch.arange(half, dtype=torch.float64) / last))
+            angles = noise[:, None] * (1e-4 ** (torch.arange(half, dtype=noise.dtype) / last))
         parts = [angles.sin(), angles.cos()]
         x = torch.cat(parts[::-1] if self.adm else parts, dim=1)
         if self.labels and not self.adm:

@@ -213,14 +213,16 @@ fn storage(value: Value<'_, '_>) -> Found<Vec<f32>> {
     if stored != count as u64 {
         return Err(format!("the storage says {count} numbers and has {stored}"));
     }
-    fn words<const N: usize>(data: &[u8], n: usize, f: fn([u8; N]) -> f32) -> Option<Vec<f32>> {
-        let words = data.as_chunks::<N>().0.get(..n)?;
-        Some(words.iter().map(|word| f(*word)).collect())
-    }
     let values = match class {
         "HalfStorage" => words(data, count, |word| f16::from_le_bytes(word).to_f32()),
         "DoubleStorage" => words(data, count, |word| f64::from_le_bytes(word) as f32),
         _ => words(data, count, f32::from_le_bytes),
     };
     values.ok_or_else(|| "the storage is cut off".into())
+}
+
+/// The first `count` words of some bytes, if there are that many.
+fn words<const N: usize>(data: &[u8], count: usize, f: fn([u8; N]) -> f32) -> Option<Vec<f32>> {
+    let words = data.as_chunks::<N>().0.get(..count)?;
+    Some(words.iter().map(|word| f(*word)).collect())
 }

@@ -64,7 +64,7 @@ pub(crate) struct FidArgs {
     /// Split of data sets that have splits
     #[arg(long, default_value = "train", value_name = "NAME")]
     split: String,
-    /// Pictures that are drawn, or at most taken from each set [default: 1000 drawn, all that there are]
+    /// Pictures to judge: drawn, or chosen at random; the reference is always whole [default: 1000 drawn, or all]
     #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one)]
     count: Option<usize>,
     /// Seed of drawing and of random subsets

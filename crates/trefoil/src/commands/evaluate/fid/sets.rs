@@ -63,7 +63,7 @@ impl Set {
     pub(super) fn pictures(&self, drawing: &Drawing<'_>) -> anyhow::Result<Option<Vec<u8>>> {
         let &Drawing { args, seed, side, device, talk, stop } = drawing;
         let teacher = match self {
-            Self::Files(path) => return Ok(Some(load(path, args, side)?)),
+            Self::Files(path) => return Ok(Some(load(path, args, side, args.count)?)),
             Self::Teacher(teacher) => teacher,
         };
         let mut request = SampleRequest::new(Seed(seed), args.count.unwrap_or(DRAWN));
@@ -126,7 +126,7 @@ impl Reference {
             let hint = "give it by `--resolution PIXELS`";
             return Err(crate::hints::hinted(message, hint));
         };
-        let pixels = load(path, args, side)?;
+        let pixels = load(path, args, side, None)?;
         Ok(Self::Pictures(Loaded { pixels, side, features: Vec::new(), axes: None }))
     }
 
@@ -141,8 +141,8 @@ impl Reference {
     }
 }
 
-/// Pictures of a source, at most `--count`, chosen by the seed.
-fn load(path: &Path, args: &FidArgs, side: u32) -> anyhow::Result<Vec<u8>> {
+/// Pictures of a source, at most `limit`, chosen by the seed.
+fn load(path: &Path, args: &FidArgs, side: u32, limit: Option<usize>) -> anyhow::Result<Vec<u8>> {
     let options = DataOptions {
         on_problem: OnProblem::Skip,
         split: Some(args.split.clone()),
@@ -151,7 +151,7 @@ fn load(path: &Path, args: &FidArgs, side: u32) -> anyhow::Result<Vec<u8>> {
     let set = LabelledSet::load(&[path.into()], &options)?;
     let count = set.pictures.len();
     let mut order: Vec<u32> = (0..count as u32).collect();
-    if let Some(limit) = args.count.filter(|&limit| limit < count) {
+    if let Some(limit) = limit.filter(|&limit| limit < count) {
         let mut stream: Stream = Seed(args.seed).stream("subset", 0);
         order = stream.permutation(count);
         order.truncate(limit);

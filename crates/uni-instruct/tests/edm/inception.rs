@@ -1,13 +1,11 @@
 //! Inception-v3 against PyTorch with drawn weights (`reference/inception.py`).
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::support::{fixture, uniform};
 use burn::tensor::{Device, TensorData};
 use serde_json::Value;
-use support::{fixture, uniform};
 use trefoil_core::Error;
 use trefoil_eval::{FeatureNetwork as _, Pictures};
 use uni_instruct::inception::Inception;

@@ -1,5 +1,4 @@
 //! Fixtures, and the numbers that the scripts of `reference/` make from names.
-#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::path::{Path, PathBuf};
 

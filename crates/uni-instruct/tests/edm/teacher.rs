@@ -1,12 +1,10 @@
 //! Networks in files: model folders, published names, and the published pickles without running them.
 
-mod support;
-
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use crate::support::{fixture, uniform};
 use burn::tensor::Device;
-use support::{fixture, uniform};
 use trefoil_core::nn::Init;
 use trefoil_core::weights::{self, Precision};
 use trefoil_core::{Picture, Seed};

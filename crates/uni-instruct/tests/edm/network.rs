@@ -1,14 +1,12 @@
 //! The networks of EDM against PyTorch (`reference/edm_torch.py`) and the published lists of tensors.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
 
+use crate::support::{fixture, uniform};
 use burn::module::Module as _;
 use burn::tensor::{Device, Tensor, TensorData};
-use support::{fixture, uniform};
 use trefoil_core::nn::Init;
 use trefoil_core::weights::WeightFile;
 use trefoil_core::{Error, Seed, params};
@@ -50,10 +48,8 @@ fn network(family: Family) -> UNet {
     let tensors: BTreeMap<String, TensorData> = keys::export(&fresh)
         .into_iter()
         .map(|(name, data)| {
-            let data = match name.ends_with("resample_filter") {
-                true => data,
-                false => weight(&name, &data.shape().to_vec()),
-            };
+            let is_filter = name.ends_with("resample_filter");
+            let data = if is_filter { data } else { weight(&name, &data.shape().to_vec()) };
             (name, data)
         })
         .collect();
