@@ -121,6 +121,10 @@ pub struct Oddities {
 
 /// A row that was checked: ids without spaces around them, a kind, a known or an empty query.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(
+    not(feature = "large-logs"),
+    expect(unreachable_pub, reason = "public through the engines of the feature `large-logs`")
+)]
 pub struct CheckedEvent<'a> {
     /// The log's own id.
     pub user: &'a str,
