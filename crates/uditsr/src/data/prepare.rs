@@ -104,7 +104,7 @@ impl Prepare {
             if let Some(file) = &catalogue {
                 formats::catalogue(file, &mut sink)?;
             }
-            Ok(sink)
+            Ok::<_, Error>(sink)
         };
         let fingerprints = || -> Result<Vec<Input>> {
             all.iter()
