@@ -7,6 +7,7 @@
 //! Vectors are random with the lengths of trained ones: entries have a standard deviation of 0.1, and
 //! items and users lie around 200 topics, or nowhere in particular with `--scattered`. Nothing is
 //! trained, so the heads are those of a fresh model with the weight 1 of the translation.
+//! `--candidates=1000` sets how many items go through them.
 
 use std::fmt::Write as _;
 use std::time::Instant;
@@ -120,6 +121,8 @@ fn time(mut run: impl FnMut(usize) -> uditsr::Result<()>) -> uditsr::Result<Stri
 fn main() -> uditsr::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let is_scattered = arguments.iter().any(|argument| argument == "--scattered");
+    let candidates = arguments.iter().find_map(|argument| argument.strip_prefix("--candidates="));
+    let candidates = candidates.and_then(|number| number.parse().ok()).unwrap_or(500);
     let mut sizes: Vec<usize> =
         arguments.iter().filter_map(|argument| argument.parse().ok()).collect();
     if sizes.is_empty() {
@@ -139,7 +142,7 @@ fn main() -> uditsr::Result<()> {
         let bundle = bundle(items, is_scattered)?;
         eprintln!("{items} items made in {:.1} s", start.elapsed().as_secs_f64());
         let start = Instant::now();
-        let options = RecommenderOptions { candidates: 1000, ..RecommenderOptions::default() };
+        let options = RecommenderOptions { candidates, ..RecommenderOptions::default() };
         let mut recommender = Recommender::new(bundle, options)?;
         let open = start.elapsed().as_secs_f64();
         let plain = RequestOptions::default();

@@ -4,8 +4,11 @@
 //! item of each cluster (the translated point `e*_u + q` plus the gradient of the head, and for
 //! recommendations the demand generated there), and each item is compared with the target of its own
 //! cluster. So the demand intent, which differs from item to item, costs as many runs of the
-//! generator as there are clusters, and the pass reads a byte for each number. Items may change and
+//! generator as there are clusters, and the pass reads a byte for each number, and leaves out clusters
+//! that cannot have anything better than what was found. Items may change and
 //! be added at any time: there is no structure to be built again.
+
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 use faer::Accum;
 use rayon::prelude::*;
@@ -43,8 +46,29 @@ pub(super) struct Index {
     /// The item in the middle of each cluster.
     centres: Vec<u32>,
     centroids: Vec<f32>,
+    /// Where the items of each cluster lie.
+    balls: Vec<Ball>,
+    /// Rows that are in the order of clusters; later ones were added.
+    ordered: usize,
     /// What makes the two parts of a feature comparable.
     part_scale: f32,
+}
+
+/// A ball around all propagated items of a cluster, as the index sees them.
+#[derive(Debug, Clone)]
+struct Ball {
+    middle: Vec<f32>,
+    radius: f32,
+    /// Smallest and largest `|e*|^2`.
+    squares: [f32; 2],
+    /// First row, and one after the last.
+    rows: [usize; 2],
+}
+
+/// Rows of one cluster, and what none of their scores exceeds.
+struct Piece {
+    bound: f32,
+    rows: [usize; 2],
 }
 
 fn feature(scorer: &Scorer<f32>, item: u32, part_scale: f32) -> Vec<f32> {
@@ -150,7 +174,15 @@ impl Index {
         let mut items = everything;
         items.sort_by_key(|&item| assigned[item as usize].0);
         let stride = dim.next_multiple_of(LANES);
+        let ball = |&item: &u32| Ball {
+            middle: scorer.item(item).to_vec(),
+            radius: 0.0,
+            squares: [f32::INFINITY, 0.0],
+            rows: [usize::MAX, 0],
+        };
         let mut index = Self {
+            balls: kept.0.iter().map(ball).collect(),
+            ordered: count,
             dim,
             stride,
             codes: vec![0; count * stride],
@@ -169,6 +201,8 @@ impl Index {
         for place in 0..count {
             let item = index.items[place];
             index.rows[item as usize] = place as u32;
+            let [first, end] = &mut index.balls[usize::from(index.clusters[place])].rows;
+            (*first, *end) = ((*first).min(place), place + 1);
             index.set(item, scorer.item(item));
         }
         index
@@ -192,6 +226,20 @@ impl Index {
             .for_each(|(code, value)| *code = (value * inverse).round() as i8);
         self.scales[place] = scale;
         self.squares[place] = dot(star, star);
+        let ball = &mut self.balls[usize::from(self.clusters[place])];
+        let distances = ball.middle.iter().zip(&self.codes[place * self.stride..]);
+        let squared: f32 = distances.map(|(m, &code)| (m - scale * f32::from(code)).powi(2)).sum();
+        ball.radius = ball.radius.max(squared.sqrt());
+        let [smallest, largest] = ball.squares;
+        ball.squares = [smallest.min(self.squares[place]), largest.max(self.squares[place])];
+    }
+
+    /// The largest inner product that an item of a cluster may have with a target, with room for the
+    /// rounding of the sums.
+    fn reach(&self, ball: &Ball, target: &[f32]) -> f32 {
+        let length = dot(target, target).sqrt();
+        let middle = dot(&ball.middle, &ball.middle).sqrt();
+        dot(&ball.middle, target) + length * (ball.radius + 1e-4 * (ball.radius + middle))
     }
 
     /// An item as the index sees it.
@@ -227,7 +275,15 @@ impl Index {
         {
             padded[..self.dim].copy_from_slice(target);
         }
+        let bound = |(cluster, ball): (usize, &Ball)| {
+            let extreme = ball.squares[usize::from(expansion.square_weight > 0.0)];
+            let target = row(&expansion.targets, self.dim, cluster);
+            let rest = expansion.offsets[cluster] + expansion.square_weight * extreme;
+            self.reach(ball, target) + rest + 1e-4 * rest.abs()
+        };
+        let bounds = self.balls.iter().enumerate().map(bound).collect();
         self.pass(
+            bounds,
             #[inline(always)]
             |place: usize, codes: &[i8]| {
                 let cluster = usize::from(self.clusters[place]);
@@ -250,7 +306,14 @@ impl Index {
     ) -> Vec<Found> {
         let mut padded = target.to_vec();
         padded.resize(self.stride, 0.0);
+        let bound = |ball: &Ball| {
+            let reach = self.reach(ball, target);
+            let length = ball.squares[usize::from(reach < 0.0)].sqrt().max(f32::MIN_POSITIVE);
+            reach / length + 1e-4 * (reach / length).abs()
+        };
+        let bounds = self.balls.iter().map(bound).collect();
         self.pass(
+            bounds,
             #[inline(always)]
             |place: usize, codes: &[i8]| {
                 let length = self.squares[place].sqrt().max(f32::MIN_POSITIVE);
@@ -261,37 +324,62 @@ impl Index {
         )
     }
 
+    /// Scores rows, the most promising clusters first, and leaves out those clusters none of whose
+    /// items can be among the best `count` any more. `bounds` are the largest scores of each cluster.
     fn pass(
         &self,
+        bounds: Vec<f32>,
         score: impl Fn(usize, &[i8]) -> f32 + Sync,
         count: usize,
         is_allowed: &(dyn Fn(u32) -> bool + Sync),
     ) -> Vec<Found> {
-        let block = |mut top: Top, (block, codes): (usize, &[i8])| {
+        let cut = |bound: f32, [first, end]: [usize; 2]| {
+            let pieces = (first..end).step_by(BLOCK);
+            pieces.map(move |start| Piece { bound, rows: [start, (start + BLOCK).min(end)] })
+        };
+        let added = cut(f32::INFINITY, [self.ordered, self.items.len()]);
+        let clusters =
+            bounds.iter().zip(&self.balls).flat_map(|(&bound, ball)| cut(bound, ball.rows));
+        let mut pieces: Vec<Piece> = added.chain(clusters).collect();
+        pieces.sort_by(|a, b| b.bound.total_cmp(&a.bound));
+        let next = AtomicUsize::new(0);
+        // What the best `count` of some thread have: nothing below it is among the best of all.
+        let threshold = AtomicI32::new(ordered(f32::NEG_INFINITY));
+        let task = |_| {
+            let mut top = Top::new(count);
             let mut scores = [0.0_f32; BLOCK];
-            let rows = codes.len() / self.stride;
-            vectorised(
-                #[inline(always)]
-                || {
-                    for (index, codes) in codes.chunks_exact(self.stride).enumerate() {
-                        scores[index] = score(block * BLOCK + index, codes);
-                    }
-                },
-            );
-            for (index, &score) in scores[..rows].iter().enumerate() {
-                if score >= top.threshold() {
-                    let item = self.items[block * BLOCK + index];
-                    if is_allowed(item) {
+            while let Some(piece) = pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if ordered(piece.bound) < threshold.load(Ordering::Relaxed) {
+                    break;
+                }
+                let [first, end] = piece.rows;
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        let codes = &self.codes[first * self.stride..end * self.stride];
+                        for (index, codes) in codes.chunks_exact(self.stride).enumerate() {
+                            scores[index] = score(first + index, codes);
+                        }
+                    },
+                );
+                for (&score, &item) in scores.iter().zip(&self.items[first..end]) {
+                    if score >= top.threshold() && is_allowed(item) {
                         top.push(Found { score, item });
                     }
                 }
+                threshold.fetch_max(ordered(top.threshold()), Ordering::Relaxed);
             }
             top
         };
-        let blocks = self.codes.par_chunks(BLOCK * self.stride).enumerate();
-        let tops = blocks.fold(|| Top::new(count), block);
+        let tops = (0..rayon::current_num_threads()).into_par_iter().map(task);
         tops.reduce(|| Top::new(count), Top::merge).into_sorted()
     }
+}
+
+/// An integer that is ordered as the number is.
+fn ordered(value: f32) -> i32 {
+    let bits = value.to_bits() as i32;
+    if bits < 0 { bits ^ i32::MAX } else { bits }
 }
 
 #[inline(always)]
@@ -302,5 +390,11 @@ fn product(codes: &[i8], target: &[f32]) -> f32 {
             lanes[lane] += f32::from(codes[lane]) * target[lane];
         }
     }
-    lanes.into_iter().sum()
+    // In pairs, which is parallel; one after the other would take longer than the products.
+    for half in [8, 4, 2, 1] {
+        for lane in 0..half {
+            lanes[lane] += lanes[lane + half];
+        }
+    }
+    lanes[0]
 }

@@ -97,6 +97,30 @@ fn candidates_find_what_a_ranking_of_everything_finds() {
     assert_eq!(answer.hits, exact.hits);
 }
 
+/// Clusters that are left out have nothing that belongs to the best.
+#[test]
+fn a_pass_finds_the_best_of_all_rows() {
+    for term in [TranslationTerm::Absent, TranslationTerm::Dot, TranslationTerm::Distance] {
+        let recommender =
+            Recommender::new(bundle(&small(term), 600, 2), RecommenderOptions::default()).unwrap();
+        let (index, scorer) = (&recommender.index, &recommender.state.scorer);
+        for user in 0..20 {
+            let user = recommender.state.user(user);
+            let query = scorer.query(&[2, 3]);
+            for query in [Some(&query[..]), None] {
+                let expansion = scorer.expand(user.view(), query, index.centres());
+                let is_allowed = |item: u32| item % 3 != 0;
+                let found = index.candidates(&expansion, 10, &is_allowed);
+                let all = index.candidates(&expansion, 1000, &is_allowed);
+                assert_eq!(all.len(), 402);
+                assert_eq!(found, all[..10]);
+            }
+            let found = index.similar(&user.star, 10, &|_| true);
+            assert_eq!(found, index.similar(&user.star, 1000, &|_| true)[..10]);
+        }
+    }
+}
+
 #[test]
 fn a_killed_process_loses_no_acknowledged_event() {
     // The journal is written by another process, which is killed while it writes.
