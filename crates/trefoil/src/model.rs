@@ -86,17 +86,18 @@ pub(crate) fn find(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
         let message = format!("no such model folder: {}", folder.display());
         return Err(hinted(message, "give a folder with model_index.json by `--model`"));
     }
-    shipped().ok_or_else(|| {
+    shipped(SHIPPED).ok_or_else(|| {
         let message = format!("no model: {SHIPPED} is neither here nor beside the program");
         hinted(message, "name a model folder with `--model DIR` or in TREFOIL_MODEL")
     })
 }
 
-/// Looks above the current folder, above the program, and in the source tree of this build.
-fn shipped() -> Option<PathBuf> {
+/// Looks for a folder of the repository above the current folder, above the program, and in the source tree of
+/// this build.
+pub(crate) fn shipped(name: &str) -> Option<PathBuf> {
     let above = |start: Option<PathBuf>| {
         let start = start?;
-        start.ancestors().map(|folder| folder.join(SHIPPED)).find(|folder| folder.is_dir())
+        start.ancestors().map(|folder| folder.join(name)).find(|folder| folder.is_dir())
     };
     above(std::env::current_dir().ok())
         .or_else(|| above(std::env::current_exe().ok()))

@@ -34,7 +34,7 @@ pub use answer::{
 pub use bundle::Bundle;
 pub use events::{Erase, Event, EventId, Receipt};
 pub use explain::{Explanation, Neighbour, Weighted};
-pub use journal::{Durability, Recovery};
+pub use journal::{Access, Durability, Recovery};
 pub use recall::Recall;
 
 use crate::data::{CatalogueItem, Prepared, Vocabulary};
@@ -75,6 +75,8 @@ pub struct RecommenderOptions {
     pub journal: Option<PathBuf>,
     /// When an event is on the disk.
     pub durability: Durability,
+    /// Whether the journal is only read.
+    pub access: Access,
 }
 
 impl Default for RecommenderOptions {
@@ -85,6 +87,7 @@ impl Default for RecommenderOptions {
             history: History::default(),
             journal: None,
             durability: Durability::default(),
+            access: Access::default(),
         }
     }
 }

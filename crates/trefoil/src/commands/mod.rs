@@ -5,10 +5,16 @@ mod caption;
 mod completions;
 mod data;
 mod evaluate;
+mod event;
+mod explain;
 mod generate;
 mod inspect;
 mod joint;
+mod prepare;
+mod recommend;
 mod sample;
+mod search;
+mod similar;
 mod tour;
 mod train;
 mod vary;
@@ -50,5 +56,11 @@ commands! {
     Tour(tour::TourArgs),
     Data(data::DataArgs),
     Train(train::TrainArgs),
+    Prepare(prepare::PrepareArgs),
+    Search(search::SearchArgs),
+    Recommend(recommend::RecommendArgs),
+    Similar(similar::SimilarArgs),
+    Explain(explain::ExplainArgs),
+    Event(event::EventArgs),
     Completions(completions::CompletionsArgs),
 }

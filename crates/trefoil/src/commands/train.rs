@@ -1,9 +1,11 @@
-//! `trefoil train`: all networks from captioned pictures.
+//! `trefoil train`: all networks of UniDiffuser from captioned pictures, and UDITSR from a prepared log.
+
+mod uditsr;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, Subcommand};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use trefoil_core::fs;
 use trefoil_train::Outcome;
@@ -16,18 +18,39 @@ use crate::hints::hinted;
 use crate::interrupt;
 use crate::output::{self, Talk};
 
-/// Train the networks from captioned pictures
+/// Train UniDiffuser from captioned pictures, or UDITSR from a log
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true,
+    subcommand_help_heading = "Other systems",
+    after_help = "\
 Examples:
   trefoil train all --config configs/unidiffuser/openmoji-32.toml --data data/openmoji --run runs/first
   trefoil train unidiffuser --config r.toml --data d --run runs/first --set unidiffuser.train.seed=1
   trefoil train all --config r.toml --data d --run runs/more --from models/openmoji-32
   trefoil train all --config configs/unidiffuser/openmoji-32.toml --dry-run
+  trefoil train uditsr --data data/shop --run runs/shop
 
 Stages depend on those before them: autoencoder, clip, caption, unidiffuser.
 Ctrl-C saves and exits with 130; the same command continues the run.")]
 pub(crate) struct TrainArgs {
+    #[command(subcommand)]
+    other: Option<Other>,
+    #[command(flatten)]
+    stages: Option<StageArgs>,
+}
+
+/// Systems whose training has other options.
+#[derive(Debug, Subcommand)]
+enum Other {
+    Uditsr(uditsr::UditsrArgs),
+}
+
+/// Networks of UniDiffuser.
+#[derive(Debug, Args)]
+struct StageArgs {
     /// Which stage, or all of them and the complete model folder
     #[arg(value_parser = what())]
     what: What,
@@ -84,6 +107,16 @@ fn what() -> impl TypedValueParser<Value = What> {
 impl TrainArgs {
     /// Runs the command.
     pub(crate) fn run(self, talk: Talk) -> anyhow::Result<Answer> {
+        match (self.other, self.stages) {
+            (Some(Other::Uditsr(args)), _) => args.run(talk),
+            (None, Some(args)) => args.run(talk),
+            (None, None) => anyhow::bail!("nothing to train was named"),
+        }
+    }
+}
+
+impl StageArgs {
+    fn run(self, talk: Talk) -> anyhow::Result<Answer> {
         let recipe = recipe(&self.config, &self.changes)?;
         if self.dry_run {
             output::print_bytes(recipe.to_toml()?.as_bytes())?;
@@ -188,13 +221,16 @@ fn recipe(path: &Path, changes: &[String]) -> anyhow::Result<Recipe> {
         return Ok(Recipe::open(path)?);
     }
     let text = fs::read_to_string(path)?;
-    let mut table: toml::Table =
-        text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
+    let mut table = table(path, &text)?;
     for change in changes {
         set(&mut table, change)?;
     }
     let text = toml::to_string(&table)?;
     Recipe::parse(&text).with_context(|| format!("{} with `--set`", path.display()))
+}
+
+fn table(path: &Path, text: &str) -> anyhow::Result<toml::Table> {
+    text.parse().with_context(|| format!("{} is not TOML", path.display()))
 }
 
 /// Applies `a.b.c=value`; a value that is no TOML is a text.

@@ -1,5 +1,7 @@
 //! Requests and answers.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// What a request may ask for beyond its user and query.
@@ -135,4 +137,47 @@ pub enum Source {
     Both,
     /// Its number of events.
     Popularity,
+}
+
+impl fmt::Display for UserKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Trained => "known from the training",
+            Self::Recorded => "known from events since the training",
+            Self::Session => "known from the history of the request",
+            Self::Stranger => "nobody in particular",
+        })
+    }
+}
+
+impl fmt::Display for Retrieval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everything => f.write_str("all items"),
+            Self::Candidates(count) => write!(f, "{count} candidates"),
+        }
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Model => "the model",
+            Self::ModelAndText => "the model and BM25",
+            Self::Text => "BM25",
+            Self::Popularity => "popularity",
+            Self::Similarity => "similarity",
+        })
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Model => "model",
+            Self::Text => "text",
+            Self::Both => "model+text",
+            Self::Popularity => "popularity",
+        })
+    }
 }

@@ -59,7 +59,7 @@ impl Catalogue {
                 items.push(number);
             }
         }
-        self.text.push(&text_of(&item));
+        self.text.push(&item.text());
         self.items.push(item);
     }
 
@@ -91,10 +91,4 @@ impl Catalogue {
         not.extend(numbers(&filter.not_items));
         Allowed { only: parts.into_iter().reduce(both), not: sorted(not) }
     }
-}
-
-/// Title and tags in one text.
-pub(super) fn text_of(item: &CatalogueItem) -> String {
-    let tags = item.tags.iter().map(String::as_str);
-    std::iter::once(item.title.as_str()).chain(tags).collect::<Vec<_>>().join(" ")
 }

@@ -79,8 +79,22 @@ impl Recommender {
         item: &str,
         query: Option<&str>,
     ) -> Result<Explanation> {
+        self.explain_with(user, item, query, &RequestOptions::default())
+    }
+
+    /// As [`Self::explain`], after the history of a request.
+    ///
+    /// # Errors
+    /// As [`Self::explain`], or an item of the history that is not in the catalogue.
+    pub fn explain_with(
+        &self,
+        user: Option<&str>,
+        item: &str,
+        query: Option<&str>,
+        options: &RequestOptions,
+    ) -> Result<Explanation> {
         let (scorer, item) = (&self.state.scorer, self.item_number(item)?);
-        let (kind, vectors) = self.user_of(user, &RequestOptions::default())?;
+        let (kind, vectors) = self.user_of(user, options)?;
         let view = vectors.view();
         let terms = query.map(|query| self.terms(query));
         if terms.as_ref().is_some_and(|terms| terms.known.is_empty()) {

@@ -385,16 +385,20 @@ fn ordered(value: f32) -> i32 {
 #[inline(always)]
 fn product(codes: &[i8], target: &[f32]) -> f32 {
     let mut lanes = [0.0_f32; LANES];
-    for (codes, target) in codes.chunks_exact(LANES).zip(target.chunks_exact(LANES)) {
+    for (codes, target) in codes.as_chunks::<LANES>().0.iter().zip(target.as_chunks::<LANES>().0) {
         for lane in 0..LANES {
             lanes[lane] += f32::from(codes[lane]) * target[lane];
         }
     }
-    // In pairs, which is parallel; one after the other would take longer than the products.
-    for half in [8, 4, 2, 1] {
-        for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
-        }
-    }
-    lanes[0]
+    // In halves: one after the other would take longer than the products.
+    halve::<2, 1>(halve::<4, 2>(halve::<8, 4>(halve::<LANES, 8>(lanes))))[0]
+}
+
+/// Adds the second half to the first.
+#[inline(always)]
+fn halve<const N: usize, const HALF: usize>(lanes: [f32; N]) -> [f32; HALF] {
+    std::array::from_fn(
+        #[inline(always)]
+        |lane| lanes[lane] + lanes[lane + HALF],
+    )
 }

@@ -33,6 +33,17 @@ pub enum Durability {
     Flush,
 }
 
+/// What a process may do with the journal.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Read it and append to it, as the only process that does.
+    #[default]
+    Append,
+    /// Read what is there now, beside a process that appends. Nothing can be recorded.
+    Read,
+}
+
 /// What was found when the journal was opened.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recovery {
@@ -124,6 +135,17 @@ impl Journal {
             sync_folder(path).map_err(fail)?;
         }
         Ok((journal, records, recovery))
+    }
+
+    /// Reads a journal that another process may be appending to; one that is not there has no records.
+    pub(super) fn read(path: &Path) -> Result<(Vec<Record>, Recovery)> {
+        let bytes = match std::fs::read(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            bytes => bytes.map_err(|source| Error::Read { path: path.into(), source })?,
+        };
+        let (records, end) = parse(path, &bytes)?;
+        let recovery = Recovery { records: records.len(), cut: (bytes.len() - end) as u64 };
+        Ok((records, recovery))
     }
 
     fn truncate(&mut self) -> std::io::Result<()> {

@@ -5,10 +5,9 @@ use std::io::Write as _;
 use std::path::Path;
 
 use super::Recommender;
-use super::catalogue::text_of;
 use super::cold::mean_of_words;
 use super::events::{Erase, Event, EventId, Receipt, Record};
-use super::journal::{Journal, Recovery};
+use super::journal::{Access, Journal, Recovery};
 use super::state::Edge;
 use crate::data::CatalogueItem;
 use crate::model::places;
@@ -85,6 +84,7 @@ impl Recommender {
     /// # Errors
     /// An event or user that does not exist, or a journal that cannot be written.
     pub fn erase(&mut self, what: &Erase) -> Result<usize> {
+        self.check_access()?;
         let unknown = |what: String| Error::config("erase", format!("{what} is not known"));
         let (user, ids): (u32, HashSet<EventId>) = match what {
             Erase::Event(id) => {
@@ -178,7 +178,15 @@ impl Recommender {
         })
     }
 
+    fn check_access(&self) -> Result<()> {
+        match self.options.access {
+            Access::Append => Ok(()),
+            Access::Read => Err(Error::config("access", "the journal was opened to be read")),
+        }
+    }
+
     fn append(&mut self, records: &[Record]) -> Result<()> {
+        self.check_access()?;
         match &mut self.journal {
             Some(journal) if !records.is_empty() => journal.append(records),
             _ => Ok(()),
@@ -192,10 +200,20 @@ impl Recommender {
             self.records.push(base);
             return Ok(());
         };
-        let (mut journal, mut records, mut recovery) =
-            Journal::open(&path, self.options.durability)?;
+        let (mut journal, mut records, mut recovery) = match self.options.access {
+            Access::Append => {
+                let (journal, records, recovery) = Journal::open(&path, self.options.durability)?;
+                (Some(journal), records, recovery)
+            }
+            Access::Read => {
+                let (records, recovery) = Journal::read(&path)?;
+                (None, records, recovery)
+            }
+        };
         if records.is_empty() {
-            journal.append(std::slice::from_ref(&base))?;
+            if let Some(journal) = &mut journal {
+                journal.append(std::slice::from_ref(&base))?;
+            }
             records.push(base.clone());
         } else if records[0] != base {
             let reason = format!("{} belongs to another model", path.display());
@@ -206,7 +224,7 @@ impl Recommender {
             self.apply(record)?;
         }
         self.recovery = Recovery { ..recovery };
-        (self.journal, self.records) = (Some(journal), records);
+        (self.journal, self.records) = (journal, records);
         Ok(())
     }
 
@@ -254,7 +272,7 @@ impl Recommender {
         let (mut embeddings, mut stars, mut all_words) = (Vec::new(), Vec::new(), Vec::new());
         let first = self.items() as u32;
         for item in items {
-            let mut words = self.words.encode(&text_of(&item)).words;
+            let mut words = self.words.encode(&item.text()).words;
             words.retain(|&word| word as usize >= first_word);
             let table = &self.state.scorer.parameters().words;
             let mean =
