@@ -214,6 +214,11 @@ impl Recommender {
         self.catalogue.len()
     }
 
+    /// An item of the catalogue.
+    pub fn item(&self, id: &str) -> Option<&CatalogueItem> {
+        self.items.find(id).map(|item| self.catalogue.get(item))
+    }
+
     /// SHA-256 of the model and its data.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint

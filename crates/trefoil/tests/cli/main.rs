@@ -6,6 +6,7 @@ mod generate;
 mod help;
 mod inspect;
 mod shipped;
+mod shop;
 mod support;
 mod texts;
 mod tour;

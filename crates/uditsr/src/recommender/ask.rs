@@ -1,5 +1,7 @@
 //! Search, recommendation and similar items.
 
+use std::collections::HashMap;
+
 use rayon::prelude::*;
 
 use super::Recommender;
@@ -17,6 +19,10 @@ const TASK: usize = 128;
 const POOL: usize = 5;
 /// Constant of reciprocal-rank fusion (<https://doi.org/10.1145/1571941.1572114>).
 const FUSION: f32 = 60.0;
+/// Length of the orders that are fused for users whom training did not know.
+const FUSED: usize = 100;
+/// Latest items of such a user whose neighbours are looked for.
+const LATEST: usize = 5;
 
 /// The words of a query, by who knows them.
 #[derive(Debug, Default)]
@@ -80,7 +86,7 @@ impl Recommender {
             let Ranked { found, retrieval } =
                 self.rank(&user, Some(&query), &text, &allowed, limit, options.exact);
             if is_mixed {
-                (Order::ModelAndText, retrieval, fuse(&found, &text))
+                (Order::ModelAndText, retrieval, fuse(&[found, text.clone()]))
             } else {
                 (Order::Model, retrieval, found)
             }
@@ -104,7 +110,8 @@ impl Recommender {
         })
     }
 
-    /// Recommends items to a user. Somebody of whom nothing is known gets what is popular.
+    /// Recommends items to a user: by the model to those of the training, what is like their latest items
+    /// to those who came later, what is popular to somebody of whom nothing is known.
     ///
     /// # Errors
     /// As [`Self::search`], without a query.
@@ -127,12 +134,19 @@ impl Recommender {
                 Source::Popularity,
                 Ranked { found, retrieval: Retrieval::Everything },
             )
-        } else {
+        } else if kind == UserKind::Trained {
             (
                 Order::Model,
                 Source::Model,
                 self.rank(&user, None, &[], &allowed, limit, options.exact),
             )
+        } else {
+            // Users whom training knew have an embedding that says what they like. Of the others the graph
+            // knows what they did less the demand behind it, which says little about what comes next.
+            let lists = self.neighbours(&user.seen, &allowed, limit.max(FUSED));
+            let found = fuse(&lists);
+            let retrieval = Retrieval::Candidates(found.len());
+            (Order::Neighbours, Source::Neighbours, Ranked { found, retrieval })
         };
         Ok(self.answer(
             self.hits(ranked.found, k, options, |_| source),
@@ -150,26 +164,42 @@ impl Recommender {
     pub fn similar(&self, item: &str, k: usize, options: &RequestOptions) -> Result<Answer> {
         let item = self.item_number(item)?;
         let allowed = self.catalogue.allowed(&options.filter, &self.items, &[item]);
-        let target = self.state.scorer.item(item);
         let limit = self.pool(k, options)?;
-        let candidates =
-            self.index.similar(target, limit.max(self.options.candidates.min(100)), &|item| {
-                allowed.has(item)
-            });
-        let length = |v: &[f32]| crate::real::dot(v, v).sqrt().max(f32::MIN_POSITIVE);
-        let exact = candidates.iter().map(|found| {
-            let other = self.state.scorer.item(found.item);
-            let score = crate::real::dot(target, other) / (length(target) * length(other));
-            Found { score, item: found.item }
-        });
-        let found = best(exact, limit);
-        let retrieval = Retrieval::Candidates(candidates.len());
+        let Ranked { found, retrieval } = self.near(item, &allowed, limit);
         Ok(self.answer(
             self.hits(found, k, options, |_| Source::Model),
             UserKind::Stranger,
             retrieval,
             Order::Similarity,
         ))
+    }
+
+    /// Other items by the cosine of their propagated vectors with that of an item.
+    fn near(&self, item: u32, allowed: &Allowed, limit: usize) -> Ranked {
+        let target = self.state.scorer.item(item);
+        let count = limit.max(self.options.candidates.min(100));
+        let candidates = self.index.similar(target, count, &|other| {
+            other != item && allowed.has(other)
+        });
+        let length = |v: &[f32]| crate::real::dot(v, v).sqrt().max(f32::MIN_POSITIVE);
+        let exact = candidates.iter().map(|found| {
+            let other = self.state.scorer.item(found.item);
+            let score = crate::real::dot(target, other) / (length(target) * length(other));
+            Found { score, item: found.item }
+        });
+        let retrieval = Retrieval::Candidates(candidates.len());
+        Ranked { found: best(exact, limit), retrieval }
+    }
+
+    /// Items like each of the latest that a user had to do with.
+    fn neighbours(&self, seen: &[u32], allowed: &Allowed, limit: usize) -> Vec<Vec<Found>> {
+        let mut latest: Vec<u32> = Vec::new();
+        for &item in seen.iter().rev() {
+            if latest.len() < LATEST && !latest.contains(&item) {
+                latest.push(item);
+            }
+        }
+        latest.into_iter().map(|item| self.near(item, allowed, limit).found).collect()
     }
 
     fn answer(&self, hits: Vec<Hit>, user: UserKind, retrieval: Retrieval, order: Order) -> Answer {
@@ -228,7 +258,7 @@ impl Recommender {
             history.push(Edge { id: 0, item: self.item_number(&event.item)?, time: -1, query });
         }
         let kind = match number {
-            Some(number) if (number as usize) < self.trained[0] => UserKind::Trained,
+            Some(number) if self.is_trained(number) => UserKind::Trained,
             Some(_) => UserKind::Recorded,
             None if history.is_empty() => UserKind::Stranger,
             None => UserKind::Session,
@@ -236,10 +266,14 @@ impl Recommender {
         Ok((kind, self.state.session(number, &history)))
     }
 
+    /// Whether training knew a user who was not erased since.
+    fn is_trained(&self, user: u32) -> bool {
+        (user as usize) < self.trained[0] && !self.state.is_forgotten(user)
+    }
+
     /// Whether something is known of a user.
     fn is_somebody(&self, user: u32) -> bool {
-        let is_trained = (user as usize) < self.trained[0] && !self.state.is_forgotten(user);
-        is_trained || self.state.users.get(user as usize).is_some_and(|node| !node.edges.is_empty())
+        self.is_trained(user) || self.state.users.get(user as usize).is_some_and(|node| !node.edges.is_empty())
     }
 
     /// How many items are ranked for an answer of `k`.
@@ -310,17 +344,14 @@ impl Recommender {
     }
 }
 
-/// Reciprocal-rank fusion of two orders.
-fn fuse(a: &[Found], b: &[Found]) -> Vec<Found> {
-    let mut sums: Vec<Found> = Vec::new();
-    for list in [a, b] {
+/// Reciprocal-rank fusion of several orders.
+fn fuse(lists: &[Vec<Found>]) -> Vec<Found> {
+    let mut sums: HashMap<u32, f32> = HashMap::new();
+    for list in lists {
         for (rank, found) in list.iter().enumerate() {
-            let score = 1.0 / (FUSION + rank as f32 + 1.0);
-            match sums.iter_mut().find(|sum| sum.item == found.item) {
-                Some(sum) => sum.score += score,
-                None => sums.push(Found { score, item: found.item }),
-            }
+            *sums.entry(found.item).or_default() += 1.0 / (FUSION + rank as f32 + 1.0);
         }
     }
-    best(sums, a.len() + b.len())
+    let count = sums.len();
+    best(sums.into_iter().map(|(item, score)| Found { score, item }), count)
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{Selection, TrainConfig};
 use super::optimizer::AdamWConfig;
-use crate::model::{HoldOut, ModelConfig};
+use crate::model::ModelConfig;
 
 /// What a training is made of. The default is what is recommended for a shop; the published program is
 /// `ModelConfig::default()` with `TrainConfig::default()`.
@@ -18,9 +18,7 @@ pub struct Recipe {
 }
 
 impl Default for Recipe {
-    /// The corrected model, learned from a graph without the edges and words that it is asked for:
-    /// with them it learns to recognise its own answers, and then a user's new event can push similar
-    /// items down instead of up.
+    /// The corrected model with steps that fit logs of thousands to millions of events.
     fn default() -> Self {
         let optimizer =
             AdamWConfig { learning_rate: 5e-3, weight_decay: 0.05, ..AdamWConfig::default() };
@@ -32,7 +30,6 @@ impl Default for Recipe {
                 optimizer,
                 patience: 5,
                 selection: Selection::Ndcg5,
-                hold_out: HoldOut::EdgesAndWords,
                 ..TrainConfig::default()
             },
         }

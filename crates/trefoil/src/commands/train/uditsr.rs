@@ -169,6 +169,9 @@ mod tests {
         expected.train.optimizer.learning_rate = 0.5;
         expected.train.seed = 3;
         assert_eq!(changed, expected);
+        let published = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs/uditsr/published.toml");
+        let published = recipe(Some(&published), &[]).unwrap();
+        assert_eq!((published.model, published.train), Default::default());
         let error = recipe(None, &["model.deep=3".into()]).unwrap_err().to_string();
         assert!(error.starts_with("`--set`: unknown field `deep`"), "{error}");
     }
