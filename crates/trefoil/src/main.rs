@@ -3,6 +3,7 @@
 //! Standard output carries data that can be piped, standard error everything else. Exit codes: 0 success, 1 a
 //! negative answer, 2 an error, 130 interrupted.
 
+mod answers;
 mod args;
 mod commands;
 mod hints;

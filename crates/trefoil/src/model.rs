@@ -16,7 +16,7 @@ use unidiffuser::model::ModelFiles;
 use crate::hints::hinted;
 
 /// The model that comes with the repository.
-const SHIPPED: &str = "models/openmoji-32";
+pub(crate) const SHIPPED: &str = "models/openmoji-32";
 /// File with recommended settings.
 pub(crate) const SETTINGS: &str = "trefoil.json";
 
@@ -85,7 +85,7 @@ fn sha256(paths: &[PathBuf]) -> CoreResult<String> {
 /// model in the cache of the Hugging Face libraries.
 pub(crate) fn find(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
     let Some(path) = asked else {
-        return shipped().ok_or_else(|| {
+        return shipped(SHIPPED).ok_or_else(|| {
             let message = format!("no model: {SHIPPED} is neither here nor beside the program");
             hinted(message, "name a model with `--model MODEL` or in TREFOIL_MODEL")
         });
@@ -105,11 +105,12 @@ pub(crate) fn find(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
     })
 }
 
-/// Looks above the current folder, above the program, and in the source tree of this build.
-pub(crate) fn shipped() -> Option<PathBuf> {
+/// Looks for a folder of the repository above the current folder, above the program, and in the source tree of
+/// this build.
+pub(crate) fn shipped(name: &str) -> Option<PathBuf> {
     let above = |start: Option<PathBuf>| {
         let start = start?;
-        start.ancestors().map(|folder| folder.join(SHIPPED)).find(|folder| folder.is_dir())
+        start.ancestors().map(|folder| folder.join(name)).find(|folder| folder.is_dir())
     };
     above(std::env::current_dir().ok())
         .or_else(|| above(std::env::current_exe().ok()))

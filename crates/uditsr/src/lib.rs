@@ -14,6 +14,7 @@ mod matrix;
 pub mod model;
 mod random;
 mod real;
+pub mod recommender;
 pub mod train;
 
 pub use csr::Csr;
@@ -21,3 +22,4 @@ pub use dataset::{Dataset, Interactions, Ranking, Split};
 pub use error::{Error, Result};
 pub use evaluate::{CUTOFFS, Evaluation, Judgements, Protocol, Ranker, evaluate, judge};
 pub use real::Real;
+pub use recommender::{Recommender, RecommenderOptions};

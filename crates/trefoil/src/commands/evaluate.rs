@@ -1,7 +1,8 @@
 //! `trefoil evaluate`: a table of how good a model is: UniDiffuser on pictures that it knows and on ones held
-//! out, sets of pictures against each other.
+//! out, UDITSR on events that were held out, sets of pictures against each other.
 
 mod fid;
+mod uditsr;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use crate::session::Session;
 /// Splits that are looked for in the data, the first one must be there.
 const SPLITS: [&str; 2] = ["train", "held-out"];
 
-/// Measure UniDiffuser on captioned pictures, or any pictures against others
+/// Measure UniDiffuser on captioned pictures, UDITSR on events that were held out, or any pictures against others
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -37,6 +38,7 @@ Examples:
   trefoil evaluate --data data/openmoji --count 500 --seed 1 -o evaluation/
   trefoil evaluate --data shards/*.tar --json > evaluation.json
   trefoil evaluate fid drawn/ data/openmoji --resolution 32
+  trefoil evaluate uditsr --model runs/shop/model
 
 The table has, for the rows of the data marked `train` (or not marked) and for those marked `held-out`:
 retrieval of captions and pictures by what was drawn, the same for real pictures as the ceiling, captions
@@ -53,6 +55,7 @@ pub(crate) struct EvaluateArgs {
 #[derive(Debug, Subcommand)]
 enum Other {
     Fid(Box<fid::FidArgs>),
+    Uditsr(uditsr::UditsrArgs),
 }
 
 /// UniDiffuser on pictures.
@@ -87,6 +90,7 @@ impl EvaluateArgs {
     pub(crate) fn run(self, talk: Talk) -> anyhow::Result<Answer> {
         match (self.other, self.pictures) {
             (Some(Other::Fid(args)), _) => args.run(talk),
+            (Some(Other::Uditsr(args)), _) => args.run(talk),
             (None, Some(args)) => args.run(talk),
             (None, None) => anyhow::bail!("nothing to measure was named"),
         }

@@ -7,11 +7,17 @@ mod completions;
 mod data;
 mod distill;
 mod evaluate;
+mod event;
+mod explain;
 mod generate;
 mod inspect;
 mod joint;
 mod models;
+mod prepare;
+mod recommend;
 mod sample;
+mod search;
+mod similar;
 mod tour;
 mod train;
 mod vary;
@@ -58,5 +64,11 @@ commands! {
     Train(train::TrainArgs),
     Distill(distill::DistillArgs),
     Verify(verify::VerifyArgs),
+    Prepare(prepare::PrepareArgs),
+    Search(search::SearchArgs),
+    Recommend(recommend::RecommendArgs),
+    Similar(similar::SimilarArgs),
+    Explain(explain::ExplainArgs),
+    Event(event::EventArgs),
     Completions(completions::CompletionsArgs),
 }

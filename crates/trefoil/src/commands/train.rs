@@ -1,6 +1,8 @@
-//! `trefoil train`: all networks of UniDiffuser from captioned pictures, and diffusion teachers from pictures.
+//! `trefoil train`: all networks of UniDiffuser from captioned pictures, diffusion teachers from pictures, and UDITSR
+//! from a prepared log.
 
 mod edm;
+mod uditsr;
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +20,7 @@ use crate::hints::hinted;
 use crate::interrupt;
 use crate::output::{self, Talk};
 
-/// Train UniDiffuser from captioned pictures, or a diffusion teacher
+/// Train UniDiffuser from captioned pictures, a diffusion teacher, or UDITSR from a log
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -32,6 +34,7 @@ Examples:
   trefoil train all --config r.toml --data d --run runs/more --from models/openmoji-32
   trefoil train all --config configs/unidiffuser/openmoji-32.toml --dry-run
   trefoil train edm --config configs/uni-instruct/edm-openmoji-16.toml --data data/openmoji --run runs/teacher
+  trefoil train uditsr --data data/shop --run runs/shop
 
 Stages depend on those before them: autoencoder, clip, caption, unidiffuser.
 Ctrl-C saves and exits with 130; the same command continues the run."
@@ -47,6 +50,7 @@ pub(crate) struct TrainArgs {
 #[derive(Debug, Subcommand)]
 enum Other {
     Edm(Box<edm::EdmArgs>),
+    Uditsr(uditsr::UditsrArgs),
 }
 
 /// Networks of UniDiffuser.
@@ -110,6 +114,7 @@ impl TrainArgs {
     pub(crate) fn run(self, talk: Talk) -> anyhow::Result<Answer> {
         match (self.other, self.stages) {
             (Some(Other::Edm(args)), _) => args.run(talk),
+            (Some(Other::Uditsr(args)), _) => args.run(talk),
             (None, Some(args)) => args.run(talk),
             (None, None) => anyhow::bail!("nothing to train was named"),
         }
@@ -222,13 +227,16 @@ fn recipe(path: &Path, changes: &[String]) -> anyhow::Result<Recipe> {
         return Ok(Recipe::open(path)?);
     }
     let text = fs::read_to_string(path)?;
-    let mut table: toml::Table =
-        text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
+    let mut table = table(path, &text)?;
     for change in changes {
         set(&mut table, change)?;
     }
     let text = toml::to_string(&table)?;
     Recipe::parse(&text).with_context(|| format!("{} with `--set`", path.display()))
+}
+
+fn table(path: &Path, text: &str) -> anyhow::Result<toml::Table> {
+    text.parse().with_context(|| format!("{} is not TOML", path.display()))
 }
 
 /// Applies `a.b.c=value`; a value that is no TOML is a text.

@@ -2,7 +2,7 @@
 
 use crate::support::{lines, run, trefoil};
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 20] = [
     "generate",
     "caption",
     "joint",
@@ -16,6 +16,12 @@ const COMMANDS: [&str; 14] = [
     "data",
     "train",
     "distill",
+    "prepare",
+    "search",
+    "recommend",
+    "similar",
+    "explain",
+    "event",
     "completions",
 ];
 
@@ -37,6 +43,14 @@ fn every_command_has_help_with_examples() {
     for nested in ["openmoji", "check"] {
         let help = lines(folder.path(), &["data", nested, "--help"]).join("\n");
         assert!(help.contains(&format!("Examples:\n  trefoil data {nested} ")), "{help}");
+    }
+    for nested in ["add", "item", "list", "delete", "export"] {
+        let help = lines(folder.path(), &["event", nested, "--help"]).join("\n");
+        assert!(help.contains(&format!("Examples:\n  trefoil event {nested} ")), "{help}");
+    }
+    for command in ["train", "evaluate"] {
+        let help = lines(folder.path(), &[command, "uditsr", "--help"]).join("\n");
+        assert!(help.contains(&format!("  trefoil {command} uditsr ")), "{help}");
     }
     let guidance = lines(folder.path(), &["generate", "--help"]).join(" ");
     let guidance: Vec<&str> = guidance.split_whitespace().collect();

@@ -9,6 +9,7 @@ mod help;
 mod inspect;
 mod models;
 mod shipped;
+mod shop;
 mod support;
 mod texts;
 mod tour;

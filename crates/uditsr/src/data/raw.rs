@@ -56,6 +56,17 @@ pub struct CatalogueItem {
     /// Path or address of a picture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub picture: Option<String>,
+    /// What the picture shows, in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub caption: String,
+}
+
+impl CatalogueItem {
+    /// Everything that says in words what the item is.
+    pub fn text(&self) -> String {
+        let parts = std::iter::once(&self.title).chain(&self.tags).chain([&self.caption]);
+        parts.filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// What is wrong with a row.

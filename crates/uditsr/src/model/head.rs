@@ -5,7 +5,7 @@ use super::network::HeadNetwork;
 use crate::real::{Real, dot};
 
 /// Slope of the rectifiers below zero.
-const SLOPE: f64 = 0.01;
+pub(crate) const SLOPE: f64 = 0.01;
 
 /// What the backward pass of a head needs: the outputs of its three layers.
 pub(crate) struct HeadTape<T> {
