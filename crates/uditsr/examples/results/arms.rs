@@ -8,10 +8,10 @@ use uditsr::train::{Ablation, AdamWConfig, Selection, TrainConfig, Trainer};
 use uditsr::{Dataset, Protocol, Ranker, Split, evaluate};
 
 use crate::Result;
+use crate::worlds::World;
 
 /// Shared by everything that is learned.
 pub(crate) const DIM: usize = 16;
-pub(crate) const BATCH: usize = 1024;
 pub(crate) const EPOCHS: usize = 24;
 const VALIDATE_EVERY: usize = 4;
 const PATIENCE: usize = 2;
@@ -63,12 +63,15 @@ enum Recipe {
     Model(fn(&mut ModelConfig, &mut TrainConfig)),
     Ablated(Ablation),
     Baseline(Baseline),
-    /// Reciprocal-rank fusion of arms.
-    Fused(&'static [&'static str]),
+    /// Reciprocal-rank fusion of arms; the second list is asked about searches only.
+    Fused(&'static [&'static str], &'static [&'static str]),
 }
 
 pub(crate) const PUBLISHED: &str = "UDITSR";
 const ALONE: &str = "translation alone";
+const ALONE_WORDS: &str = "translation alone, user's words";
+const LIGHT: &str = "LightGCN, all clicks";
+const BM25: &str = "BM25, titles and searches";
 
 /// All arms. A new one is a row here.
 pub(crate) fn arms() -> Vec<Arm> {
@@ -86,7 +89,7 @@ pub(crate) fn arms() -> Vec<Arm> {
             correct(model);
             model.heads = Heads::Absent;
         }),
-        ("translation alone, user's words", |model, _| {
+        (ALONE_WORDS, |model, _| {
             correct(model);
             model.heads = Heads::Absent;
             model.generator = Generator::UserWords;
@@ -99,8 +102,14 @@ pub(crate) fn arms() -> Vec<Arm> {
         let name = baseline.name();
         add(name, Group::Baseline, name, Recipe::Baseline(baseline));
     }
-    let fused = "translation alone + HyperSaR";
-    add(fused, Group::Fusion, fused, Recipe::Fused(&[ALONE, "HyperSaR"]));
+    let fused = [
+        ("translation alone + HyperSaR", Recipe::Fused(&[ALONE, "HyperSaR"], &[])),
+        ("user's words + BM25", Recipe::Fused(&[ALONE_WORDS], &[BM25])),
+        ("user's words + LightGCN + BM25", Recipe::Fused(&[ALONE_WORDS, LIGHT], &[BM25])),
+    ];
+    for (name, recipe) in fused {
+        add(name, Group::Fusion, name, recipe);
+    }
     let inherited: [(&str, &str, fn(&mut ModelConfig, &mut TrainConfig)); 4] = [
         ("translation term, distance", "translation term", |model, _| {
             model.translation_term = TranslationTerm::Distance;
@@ -161,7 +170,7 @@ impl Arm {
 
     /// Whether its settings are searched.
     pub(crate) fn is_searched(&self) -> bool {
-        let is_fused = matches!(self.recipe, Recipe::Fused(_));
+        let is_fused = matches!(self.recipe, Recipe::Fused(..));
         self.is_learned() && !is_fused && self.tuned_as == self.name
     }
 
@@ -169,22 +178,22 @@ impl Arm {
     pub(crate) fn fit(
         &self,
         dataset: &Dataset,
-        query_words: usize,
+        world: &World,
         settings: &dyn Fn(&str) -> Settings,
         seed: u64,
     ) -> Result<Box<dyn Ranker>> {
         let own = settings(self.tuned_as);
         match self.recipe {
             Recipe::Baseline(baseline) => {
-                Ok(baseline.fit(dataset, &own.of_baseline(baseline, seed))?)
+                Ok(baseline.fit(dataset, &own.of_baseline(baseline, world, seed))?)
             }
             Recipe::Model(change) => {
-                let (mut model, mut train) = own.of_model(query_words, seed);
+                let (mut model, mut train) = own.of_model(world, seed);
                 change(&mut model, &mut train);
                 train_model(dataset, &model, &train)
             }
             Recipe::Ablated(ablation) => {
-                let (mut model, train) = own.of_model(query_words, seed);
+                let (mut model, train) = own.of_model(world, seed);
                 let mut reduced = dataset.clone();
                 ablation.apply(&mut model, &mut reduced, seed);
                 if reduced.train.is_empty() {
@@ -192,14 +201,15 @@ impl Arm {
                 }
                 train_model(&reduced, &model, &train)
             }
-            Recipe::Fused(names) => {
+            Recipe::Fused(rankers, of_searches) => {
                 let all = arms();
-                let parts = names.iter().map(|name| {
+                let fit = |name: &&str| {
                     let part = all.iter().find(|arm| arm.name == *name);
                     let part = part.ok_or(format!("there is no arm `{name}`"))?;
-                    part.fit(dataset, query_words, settings, seed)
-                });
-                Ok(Box::new(Fused::new(parts.collect::<Result<_>>()?)))
+                    part.fit(dataset, world, settings, seed)
+                };
+                let fit = |names: &[&str]| names.iter().map(fit).collect::<Result<Vec<_>>>();
+                Ok(Box::new(Fused::new(fit(rankers)?, fit(of_searches)?)))
             }
         }
     }
@@ -259,16 +269,16 @@ impl Settings {
         0.15 * 100_f64.powf(self.strength)
     }
 
-    fn of_model(self, query_words: usize, seed: u64) -> (ModelConfig, TrainConfig) {
+    fn of_model(self, world: &World, seed: u64) -> (ModelConfig, TrainConfig) {
         let model = ModelConfig {
             dim: DIM,
-            query_words,
+            query_words: world.query_words,
             sg_lambda: self.sg_lambda(),
             ..ModelConfig::default()
         };
         let train = TrainConfig {
             epochs: EPOCHS,
-            batch_size: BATCH,
+            batch_size: world.batch,
             optimizer: self.optimizer(),
             validate_every: VALIDATE_EVERY,
             patience: PATIENCE,
@@ -279,12 +289,12 @@ impl Settings {
         (model, train)
     }
 
-    fn of_baseline(self, baseline: Baseline, seed: u64) -> FitConfig {
+    fn of_baseline(self, baseline: Baseline, world: &World, seed: u64) -> FitConfig {
         let is_hyper = baseline == Baseline::HyperSar;
         FitConfig {
             dim: DIM,
             epochs: EPOCHS,
-            batch_size: BATCH,
+            batch_size: world.batch,
             optimizer: self.optimizer(),
             regularization: if is_hyper { 1e-4 } else { 1e-6 * 1e4_f64.powf(self.strength) },
             query_weight: 1e-4 * 1e4_f64.powf(self.strength),

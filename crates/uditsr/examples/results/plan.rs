@@ -85,12 +85,12 @@ impl Plan {
             match run {
                 Run::Trial(trial) => {
                     let of_trial = |_: &str| Settings::of_trial(trial);
-                    let ranker = arm.fit(dataset, world.query_words, &of_trial, 0)?;
+                    let ranker = arm.fit(dataset, world, &of_trial, 0)?;
                     cell.selection = Some(selection(ranker.as_ref(), dataset)?);
                 }
                 Run::Seed(seed) => {
                     let of_best = |name: &str| Settings::of_trial(best(name).unwrap_or(0));
-                    let ranker = arm.fit(dataset, world.query_words, &of_best, seed)?;
+                    let ranker = arm.fit(dataset, world, &of_best, seed)?;
                     cell.measures = measures(ranker.as_ref(), dataset)?;
                     cell.trial = best(arm.tuned_as);
                 }

@@ -17,17 +17,17 @@ pub struct Fused {
 }
 
 impl Fused {
-    /// Joins rankers, each with the same weight.
-    pub fn new(rankers: Vec<Box<dyn Ranker>>) -> Self {
-        Self { rankers, of_searches: Vec::new() }
+    /// Joins rankers, each with the same weight; `of_searches` are asked only where there is a query.
+    pub fn new(rankers: Vec<Box<dyn Ranker>>, of_searches: Vec<Box<dyn Ranker>>) -> Self {
+        Self { rankers, of_searches }
     }
 
     /// What a shop has anyway: popularity, neighbours, and BM25 for searches.
     pub(super) fn practical(dataset: &Dataset) -> Self {
-        Self {
-            rankers: vec![Box::new(Popularity::new(dataset)), Box::new(Neighbours::new(dataset))],
-            of_searches: vec![Box::new(Bm25::new(dataset, Document::CatalogueAndSearches))],
-        }
+        Self::new(
+            vec![Box::new(Popularity::new(dataset)), Box::new(Neighbours::new(dataset))],
+            vec![Box::new(Bm25::new(dataset, Document::CatalogueAndSearches))],
+        )
     }
 }
 
