@@ -12,6 +12,7 @@ use crate::worlds::World;
 
 /// Shared by everything that is learned.
 pub(crate) const DIM: usize = 16;
+pub(crate) const BATCH: usize = 1024;
 pub(crate) const EPOCHS: usize = 24;
 const VALIDATE_EVERY: usize = 4;
 const PATIENCE: usize = 2;
@@ -185,7 +186,7 @@ impl Arm {
         let own = settings(self.tuned_as);
         match self.recipe {
             Recipe::Baseline(baseline) => {
-                Ok(baseline.fit(dataset, &own.of_baseline(baseline, world, seed))?)
+                Ok(baseline.fit(dataset, &own.of_baseline(baseline, seed))?)
             }
             Recipe::Model(change) => {
                 let (mut model, mut train) = own.of_model(world, seed);
@@ -278,7 +279,7 @@ impl Settings {
         };
         let train = TrainConfig {
             epochs: EPOCHS,
-            batch_size: world.batch,
+            batch_size: BATCH,
             optimizer: self.optimizer(),
             validate_every: VALIDATE_EVERY,
             patience: PATIENCE,
@@ -289,12 +290,12 @@ impl Settings {
         (model, train)
     }
 
-    fn of_baseline(self, baseline: Baseline, world: &World, seed: u64) -> FitConfig {
+    fn of_baseline(self, baseline: Baseline, seed: u64) -> FitConfig {
         let is_hyper = baseline == Baseline::HyperSar;
         FitConfig {
             dim: DIM,
             epochs: EPOCHS,
-            batch_size: world.batch,
+            batch_size: BATCH,
             optimizer: self.optimizer(),
             regularization: if is_hyper { 1e-4 } else { 1e-6 * 1e4_f64.powf(self.strength) },
             query_weight: 1e-4 * 1e4_f64.powf(self.strength),

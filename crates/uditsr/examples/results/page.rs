@@ -6,7 +6,7 @@ use std::path::Path;
 use uditsr::Protocol;
 
 use crate::Result;
-use crate::arms::{Arm, DIM, EPOCHS, Group, PUBLISHED, Settings, arms};
+use crate::arms::{Arm, BATCH, DIM, EPOCHS, Group, PUBLISHED, Settings, arms};
 use crate::cells::{Cell, Cells, Measures};
 use crate::plan::{Plan, best_trial, measured};
 use crate::worlds::{WORLDS, World};
@@ -108,6 +108,7 @@ fn introduction(cells: &Cells, plan: &Plan) -> String {
         trials = trials,
         seeds = seeds,
         dim = DIM,
+        batch = BATCH,
         epochs = EPOCHS,
         middle = first.learning_rate,
         hours = hours,

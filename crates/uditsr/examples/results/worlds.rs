@@ -21,8 +21,6 @@ pub(crate) struct World {
     pub(crate) about: &'static str,
     /// Words of a query that UDITSR looks at.
     pub(crate) query_words: usize,
-    /// Rows of a batch.
-    pub(crate) batch: usize,
     source: Source,
 }
 
@@ -43,7 +41,6 @@ pub(crate) const WORLDS: [World; 4] = [
                 Every sixth user; users and artists with at least five events; a user's artists are divided 60/20/20 \
                 at random, so a pair of user and artist is on one side only.",
         query_words: 6,
-        batch: 1024,
         source: Source::Folder {
             every: 6,
             options: || PrepareOptions {
@@ -60,7 +57,6 @@ pub(crate) const WORLDS: [World; 4] = [
                 users wrote tags, so the searches say little about most users). Every third user; users \
                 and films with at least five events; a user's films are divided 60/20/20 at random.",
         query_words: 3,
-        batch: 1024,
         source: Source::Folder {
             every: 3,
             options: || PrepareOptions {
@@ -77,7 +73,6 @@ pub(crate) const WORLDS: [World; 4] = [
                 hidden, by lot, and become recommendations whose demand was real. Every fourth user; users \
                 and items with at least three events; a user's items are divided 80/10/10 at random.",
         query_words: 8,
-        batch: 1024,
         source: Source::Folder {
             every: 4,
             options: || PrepareOptions {
@@ -93,7 +88,6 @@ pub(crate) const WORLDS: [World; 4] = [
         about: "A generated log with known intents: 300 users, 1,000 items, 3,000 training events of which \
                 60 % are searches; held-out events are all recommendations.",
         query_words: 3,
-        batch: 256,
         source: Source::Generated,
     },
 ];
