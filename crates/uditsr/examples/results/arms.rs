@@ -86,13 +86,9 @@ pub(crate) fn arms() -> Vec<Arm> {
             correct(model);
             train.hold_out = HoldOut::EdgesAndWords;
         }),
-        (ALONE, |model, _| {
-            correct(model);
-            model.heads = Heads::Absent;
-        }),
+        (ALONE, |model, _| alone(model)),
         (ALONE_WORDS, |model, _| {
-            correct(model);
-            model.heads = Heads::Absent;
+            alone(model);
             model.generator = Generator::UserWords;
         }),
     ];
@@ -116,8 +112,7 @@ pub(crate) fn arms() -> Vec<Arm> {
             model.translation_term = TranslationTerm::Distance;
         }),
         ("translation alone, held out", ALONE, |model, train| {
-            correct(model);
-            model.heads = Heads::Absent;
+            alone(model);
             train.hold_out = HoldOut::EdgesAndWords;
         }),
         ("masked padding", PUBLISHED, |model, _| model.padding = Padding::Masked),
@@ -161,6 +156,11 @@ fn batches(train: &mut TrainConfig, size: usize) {
 fn correct(model: &mut ModelConfig) {
     model.padding = Padding::Masked;
     model.translation_term = TranslationTerm::Dot;
+}
+
+fn alone(model: &mut ModelConfig) {
+    correct(model);
+    model.heads = Heads::Absent;
 }
 
 impl Arm {

@@ -149,6 +149,13 @@ impl ModelConfig {
         Self { padding: Padding::Masked, translation_term: TranslationTerm::Dot, ..Self::default() }
     }
 
+    /// What did best on logs of searches and clicks, of all variants (`docs/results/uditsr.md`): the
+    /// corrected model without heads, so that the nearest items to the translated user are the best
+    /// ones. Train it with [`HoldOut::EdgesAndWords`](super::HoldOut::EdgesAndWords).
+    pub fn recommended() -> Self {
+        Self { heads: Heads::Absent, ..Self::corrected() }
+    }
+
     /// Checks the ranges of all fields.
     ///
     /// # Errors
