@@ -207,9 +207,16 @@ pub(crate) fn explanation(why: &Explanation, indent: &str) -> String {
         words.iter().map(word).collect::<Vec<_>>().join(", ")
     };
     let mut lines = vec![
-        format!("score {:.4} = head {:.4} + translation {:.4}", why.score, why.head, why.translation),
+        format!(
+            "score {:.4} = head {:.4} + translation {:.4}",
+            why.score, why.head, why.translation
+        ),
         format!("inherent intent (what the user likes) {:.4}", why.inherent),
-        format!("demand intent (what is wanted now) {:.4}: {}", why.demand, list(&why.demand_words)),
+        format!(
+            "demand intent (what is wanted now) {:.4}: {}",
+            why.demand,
+            list(&why.demand_words)
+        ),
     ];
     if !why.attention.is_empty() {
         lines.push(format!("attention on words of the item: {}", list(&why.attention)));

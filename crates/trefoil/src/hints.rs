@@ -126,9 +126,9 @@ fn of_shop(error: &ShopError) -> Option<&'static str> {
                 "events of an older model go into the next training: `trefoil event export` with that model; \
                  name another file with `--journal`",
             ),
-            "model" | "train" | "dataset" => {
-                Some("undo the change to continue this run, or start a new one with another `--run`")
-            }
+            "model" | "train" | "dataset" => Some(
+                "undo the change to continue this run, or start a new one with another `--run`",
+            ),
             "erase" => Some("`trefoil event list --user ID` shows the events of a user"),
             _ => None,
         },

@@ -40,12 +40,13 @@ Examples:
 
 The table has, for the rows of the data marked `train` (or not marked) and for those marked `held-out`:
 retrieval of captions and pictures by what was drawn, the same for real pictures as the ceiling, captions
-against the given ones, Frechet distance in the space of the model's own CLIP, and PSNR of the autoencoder.")]
+against the given ones, Frechet distance in the space of the model's own CLIP, and PSNR of the autoencoder."
+)]
 pub(crate) struct EvaluateArgs {
     #[command(subcommand)]
     other: Option<Other>,
     #[command(flatten)]
-    pictures: Option<PictureArgs>,
+    pictures: PictureArgs,
 }
 
 /// Systems that are measured on something else.
@@ -84,10 +85,9 @@ struct PictureArgs {
 impl EvaluateArgs {
     /// Runs the command.
     pub(crate) fn run(self, talk: Talk) -> anyhow::Result<Answer> {
-        match (self.other, self.pictures) {
-            (Some(Other::Uditsr(args)), _) => args.run(talk),
-            (None, Some(args)) => args.run(talk),
-            (None, None) => anyhow::bail!("nothing to measure was named"),
+        match self.other {
+            Some(Other::Uditsr(args)) => args.run(talk),
+            None => self.pictures.run(talk),
         }
     }
 }

@@ -235,7 +235,10 @@ fn read_events(path: &Path) -> anyhow::Result<Vec<Event>> {
         let line = line.map_err(fail)?;
         let event = serde_json::from_str(&line).map_err(|error| {
             let message = format!("{}:{number}: not an event: {error}", path.display());
-            hinted(message, "a line is {\"user\": \"u\", \"item\": \"i\", \"query\": \"\", \"time\": 0}")
+            hinted(
+                message,
+                "a line is {\"user\": \"u\", \"item\": \"i\", \"query\": \"\", \"time\": 0}",
+            )
         })?;
         events.push(event);
     }
@@ -260,7 +263,10 @@ impl ListArgs {
             if self.json {
                 output::print_json(&json!({ "id": id, "event": event }))?;
             } else {
-                output::print(format_args!("{id}\t{}\t{}\t{}", event.time, event.item, event.query))?;
+                output::print(format_args!(
+                    "{id}\t{}\t{}\t{}",
+                    event.time, event.item, event.query
+                ))?;
             }
         }
         Ok(if events.is_empty() { Answer::No } else { Answer::Yes })

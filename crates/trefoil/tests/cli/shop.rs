@@ -155,6 +155,11 @@ fn recommendations_leave_out_what_was_seen_and_explain_themselves() {
 fn events_change_answers_until_they_are_deleted() {
     let folder = model();
     let path = folder.path();
+    // A new item is found by the words of its caption.
+    let item = ["event", "item", "fresh", "--title", "tents", "--caption", "a canvas dome"];
+    assert_eq!(ask(path, &item).code, Some(0));
+    let found = ask(path, &["search", "dome"]);
+    assert_eq!(rows(&found)[0][0], "fresh", "{found:?}");
     let ask_new = || ask(path, &["recommend", "--user", "new", "-k", "5", "--json"]).out;
     let before = ask_new();
     let add = ["event", "add", "--user", "new", "--item"];
@@ -175,11 +180,6 @@ fn events_change_answers_until_they_are_deleted() {
     let file = ask(path, &["event", "add", "--from", "more.jsonl"]);
     assert_eq!((file.code, file.out.as_str()), (Some(1), "801\n"));
     assert!(file.err.contains("more.jsonl:2:") && file.err.contains("`none`"), "{}", file.err);
-    // A new item is found by the words of its caption.
-    let item = ["event", "item", "fresh", "--title", "tents", "--caption", "a canvas dome"];
-    assert_eq!(ask(path, &item).code, Some(0));
-    let found = ask(path, &["search", "dome"]);
-    assert_eq!(rows(&found)[0][0], "fresh", "{found:?}");
     // All events, for the next training.
     assert_eq!(ask(path, &["event", "export", "all.jsonl"]).code, Some(0));
     let prepared = lines(path, &["prepare", "all.jsonl", "--check", "--negatives", "5"]).join("\n");
@@ -202,7 +202,8 @@ fn events_survive_the_end_of_the_process() {
     let mut events = String::new();
     for n in 0..60_000 {
         let (user, item) = (n % 1000, n % 40);
-        writeln!(events, "{{\"user\": \"k{user}\", \"item\": \"i{item}\", \"time\": {n}}}").unwrap();
+        writeln!(events, "{{\"user\": \"k{user}\", \"item\": \"i{item}\", \"time\": {n}}}")
+            .unwrap();
     }
     std::fs::write(path.join("many.jsonl"), events).unwrap();
     let program = trefoil(path).get_program().to_owned();
@@ -285,7 +286,11 @@ fn bad_rows_are_named_and_a_check_writes_nothing() {
     assert_eq!((&json["rows"]["bad"], &json["problems"][0]["line"]), (&2.into(), &802.into()));
     assert!(!folder.path().join("data").exists(), "--check writes nothing");
     let give_up = ["prepare", "events.csv", "-o", "data", "--max-bad-rows", "1"];
-    refused(folder.path(), &give_up, &["more than 1 bad rows, the first: events.csv:802", "hint: "]);
+    refused(
+        folder.path(),
+        &give_up,
+        &["more than 1 bad rows, the first: events.csv:802", "hint: "],
+    );
     assert!(!folder.path().join("data").exists());
     std::fs::create_dir(folder.path().join("mine")).unwrap();
     std::fs::write(folder.path().join("mine/file"), "").unwrap();

@@ -121,8 +121,11 @@ fn clicks() -> Vec<Click> {
         (0..USERS).map(|_| std::array::from_fn(|_| random.below(TOPICS))).collect();
     let click = |_| {
         let user = random.below(USERS);
-        let topic =
-            if random.uniform() < 0.8 { liked[user][random.below(3)] } else { random.below(TOPICS) };
+        let topic = if random.uniform() < 0.8 {
+            liked[user][random.below(3)]
+        } else {
+            random.below(TOPICS)
+        };
         let taste = styles(1, user);
         // The best of four items of the topic.
         let fit = |item: usize| -> f64 {
@@ -151,7 +154,8 @@ fn prepare(clicks: &[Click], titles: &[(usize, &str)]) -> Result<Prepared> {
         .map_err(|source| Error::Write { path: std::env::temp_dir(), source })?;
     let write = |name: &str, text: &str| -> Result<PathBuf> {
         let path = folder.path().join(name);
-        std::fs::write(&path, text).map_err(|source| Error::Write { path: path.clone(), source })?;
+        std::fs::write(&path, text)
+            .map_err(|source| Error::Write { path: path.clone(), source })?;
         Ok(path)
     };
     let mut log = "user,item,time,query\n".to_owned();
@@ -246,9 +250,8 @@ impl World {
         let item = |n: usize| row(&trained.items, self.prepared.items.find(&format!("i{n}")));
         for (out, id) in parameters.items.chunks_exact_mut(d).zip(prepared.items.iter()) {
             let base = number(id) % ITEMS;
-            let of_topic = |random: &mut Random| {
-                item(base % TOPICS + TOPICS * random.below(ITEMS / TOPICS))
-            };
+            let of_topic =
+                |random: &mut Random| item(base % TOPICS + TOPICS * random.below(ITEMS / TOPICS));
             let others = [of_topic(&mut random), of_topic(&mut random)];
             relative(out, &item(base), others);
         }

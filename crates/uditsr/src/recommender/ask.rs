@@ -110,8 +110,8 @@ impl Recommender {
         })
     }
 
-    /// Recommends items to a user: by the model to those of the training, what is like their latest items
-    /// to those who came later, what is popular to somebody of whom nothing is known.
+    /// Recommends items to a user: by the model, and to those whom training did not know also by what is like
+    /// their latest items; what is popular to somebody of whom nothing is known.
     ///
     /// # Errors
     /// As [`Self::search`], without a query.
@@ -141,12 +141,14 @@ impl Recommender {
                 self.rank(&user, None, &[], &allowed, limit, options.exact),
             )
         } else {
-            // Users whom training knew have an embedding that says what they like. Of the others the graph
-            // knows what they did less the demand behind it, which says little about what comes next.
-            let lists = self.neighbours(&user.seen, &allowed, limit.max(FUSED));
+            // What is like the latest items steadies what is known from a few events.
+            let limit = limit.max(FUSED);
+            let Ranked { found, retrieval } =
+                self.rank(&user, None, &[], &allowed, limit, options.exact);
+            let mut lists = self.neighbours(&user.seen, &allowed, limit);
+            lists.push(found);
             let found = fuse(&lists);
-            let retrieval = Retrieval::Candidates(found.len());
-            (Order::Neighbours, Source::Neighbours, Ranked { found, retrieval })
+            (Order::ModelAndNeighbours, Source::Model, Ranked { found, retrieval })
         };
         Ok(self.answer(
             self.hits(ranked.found, k, options, |_| source),
@@ -178,9 +180,8 @@ impl Recommender {
     fn near(&self, item: u32, allowed: &Allowed, limit: usize) -> Ranked {
         let target = self.state.scorer.item(item);
         let count = limit.max(self.options.candidates.min(100));
-        let candidates = self.index.similar(target, count, &|other| {
-            other != item && allowed.has(other)
-        });
+        let candidates =
+            self.index.similar(target, count, &|other| other != item && allowed.has(other));
         let length = |v: &[f32]| crate::real::dot(v, v).sqrt().max(f32::MIN_POSITIVE);
         let exact = candidates.iter().map(|found| {
             let other = self.state.scorer.item(found.item);
@@ -273,7 +274,8 @@ impl Recommender {
 
     /// Whether something is known of a user.
     fn is_somebody(&self, user: u32) -> bool {
-        self.is_trained(user) || self.state.users.get(user as usize).is_some_and(|node| !node.edges.is_empty())
+        self.is_trained(user)
+            || self.state.users.get(user as usize).is_some_and(|node| !node.edges.is_empty())
     }
 
     /// How many items are ranked for an answer of `k`.

@@ -162,11 +162,12 @@ fn markdown(table: &Table) -> String {
     if let Some(first) = table.rows.first() {
         let _ = writeln!(text, "Ranked among {}.\n", first.evaluation.protocol);
     }
-    text.push_str("| model | scenario | events | hit@5 | hit@20 | ndcg@5 | ndcg@20 | mrr | auc |\n");
+    text.push_str(
+        "| model | scenario | events | hit@5 | hit@20 | ndcg@5 | ndcg@20 | mrr | auc |\n",
+    );
     text.push_str("|---|---|--:|--:|--:|--:|--:|--:|--:|\n");
     for Row { name, evaluation } in &table.rows {
-        let scenarios =
-            [("search", &evaluation.search), ("recommendation", &evaluation.recommend)];
+        let scenarios = [("search", &evaluation.search), ("recommendation", &evaluation.recommend)];
         for (scenario, report) in scenarios {
             let Some(report) = report else { continue };
             let number = |value: Option<f64>| {

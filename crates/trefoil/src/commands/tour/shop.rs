@@ -139,7 +139,8 @@ impl<'a> Shop<'a> {
 
     /// The drawing of an item and its title.
     fn figure(&self, item: &str) -> anyhow::Result<Figure> {
-        let place = self.ids.iter().position(|id| id == item).context("an item without a drawing")?;
+        let place =
+            self.ids.iter().position(|id| id == item).context("an item without a drawing")?;
         let width = self.sheet.width() as usize;
         let (x, y) = (place % (width / SIDE) * SIDE, place / (width / SIDE) * SIDE);
         let rows = self.sheet.pixels().chunks_exact(3 * width).skip(y).take(SIDE);
