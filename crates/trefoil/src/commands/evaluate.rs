@@ -48,7 +48,7 @@ pub(crate) struct EvaluateArgs {
     #[command(subcommand)]
     other: Option<Other>,
     #[command(flatten)]
-    pictures: Option<PictureArgs>,
+    pictures: PictureArgs,
 }
 
 /// Systems that are measured on something else.
@@ -88,11 +88,10 @@ struct PictureArgs {
 impl EvaluateArgs {
     /// Runs the command.
     pub(crate) fn run(self, talk: Talk) -> anyhow::Result<Answer> {
-        match (self.other, self.pictures) {
-            (Some(Other::Fid(args)), _) => args.run(talk),
-            (Some(Other::Uditsr(args)), _) => args.run(talk),
-            (None, Some(args)) => args.run(talk),
-            (None, None) => anyhow::bail!("nothing to measure was named"),
+        match self.other {
+            Some(Other::Fid(args)) => args.run(talk),
+            Some(Other::Uditsr(args)) => args.run(talk),
+            None => self.pictures.run(talk),
         }
     }
 }

@@ -43,7 +43,7 @@ pub(crate) struct TrainArgs {
     #[command(subcommand)]
     other: Option<Other>,
     #[command(flatten)]
-    stages: Option<StageArgs>,
+    stages: StageArgs,
 }
 
 /// Systems whose training has other options.
@@ -57,11 +57,12 @@ enum Other {
 #[derive(Debug, Args)]
 struct StageArgs {
     /// Which stage, or all of them and the complete model folder
-    #[arg(value_parser = what())]
-    what: What,
+    // Required, but not beside a subcommand.
+    #[arg(value_parser = what(), required = true)]
+    what: Option<What>,
     /// Recipe in TOML
-    #[arg(long, value_name = "RECIPE.toml")]
-    config: PathBuf,
+    #[arg(long, value_name = "RECIPE.toml", required = true)]
+    config: Option<PathBuf>,
     /// Image folders, WebDataset shards or patterns of shards; may be repeated
     #[arg(long, value_name = "SOURCE", num_args = 1.., required_unless_present = "dry_run")]
     data: Vec<PathBuf>,
@@ -112,24 +113,25 @@ fn what() -> impl TypedValueParser<Value = What> {
 impl TrainArgs {
     /// Runs the command.
     pub(crate) fn run(self, talk: Talk) -> anyhow::Result<Answer> {
-        match (self.other, self.stages) {
-            (Some(Other::Edm(args)), _) => args.run(talk),
-            (Some(Other::Uditsr(args)), _) => args.run(talk),
-            (None, Some(args)) => args.run(talk),
-            (None, None) => anyhow::bail!("nothing to train was named"),
+        match self.other {
+            Some(Other::Edm(args)) => args.run(talk),
+            Some(Other::Uditsr(args)) => args.run(talk),
+            None => self.stages.run(talk),
         }
     }
 }
 
 impl StageArgs {
     fn run(self, talk: Talk) -> anyhow::Result<Answer> {
-        let recipe = recipe(&self.config, &self.changes)?;
+        let what = self.what.context("the stage is missing")?;
+        let config = self.config.context("`--config` is missing")?;
+        let recipe = recipe(&config, &self.changes)?;
         if self.dry_run {
             output::print_bytes(recipe.to_toml()?.as_bytes())?;
             return Ok(Answer::Yes);
         }
         let folder = self.run.context("`--run` is missing")?;
-        match (&self.from, self.what) {
+        match (&self.from, what) {
             (Some(_), What::One(stage)) if stage != Stage::UniDiffuser => {
                 let message = format!("`--from` has no meaning for the stage {stage}");
                 return Err(hinted(message, "use it with `unidiffuser` or `all`"));
@@ -142,7 +144,7 @@ impl StageArgs {
         let (pairs, problems) = Pairs::load(&self.data, &recipe.data, on_problem)?;
         let stages = match self.from {
             Some(_) => vec![Stage::UniDiffuser],
-            None => self.what.stages(),
+            None => what.stages(),
         };
         plan(talk, &stages, &recipe, &pairs);
         if !problems.is_empty() {
@@ -158,7 +160,7 @@ impl StageArgs {
             stop,
             progress: talk.long_progress(),
         };
-        let outcome = match self.what {
+        let outcome = match what {
             What::All => workshop.run_all()?,
             What::One(stage) => workshop.run(stage)?,
         };
@@ -168,7 +170,7 @@ impl StageArgs {
             );
             return Ok(Answer::Interrupted);
         }
-        let result = match self.what {
+        let result = match what {
             What::All => folder.join("model"),
             What::One(stage) => folder.join(stage.name()).join("model"),
         };

@@ -155,6 +155,11 @@ fn recommendations_leave_out_what_was_seen_and_explain_themselves() {
 fn events_change_answers_until_they_are_deleted() {
     let folder = model();
     let path = folder.path();
+    // A new item is found by the words of its caption.
+    let item = ["event", "item", "fresh", "--title", "tents", "--caption", "a canvas dome"];
+    assert_eq!(ask(path, &item).code, Some(0));
+    let found = ask(path, &["search", "dome"]);
+    assert_eq!(rows(&found)[0][0], "fresh", "{found:?}");
     let ask_new = || ask(path, &["recommend", "--user", "new", "-k", "5", "--json"]).out;
     let before = ask_new();
     let add = ["event", "add", "--user", "new", "--item"];
@@ -175,11 +180,6 @@ fn events_change_answers_until_they_are_deleted() {
     let file = ask(path, &["event", "add", "--from", "more.jsonl"]);
     assert_eq!((file.code, file.out.as_str()), (Some(1), "801\n"));
     assert!(file.err.contains("more.jsonl:2:") && file.err.contains("`none`"), "{}", file.err);
-    // A new item is found by the words of its caption.
-    let item = ["event", "item", "fresh", "--title", "tents", "--caption", "a canvas dome"];
-    assert_eq!(ask(path, &item).code, Some(0));
-    let found = ask(path, &["search", "dome"]);
-    assert_eq!(rows(&found)[0][0], "fresh", "{found:?}");
     // All events, for the next training.
     assert_eq!(ask(path, &["event", "export", "all.jsonl"]).code, Some(0));
     let prepared = lines(path, &["prepare", "all.jsonl", "--check", "--negatives", "5"]).join("\n");

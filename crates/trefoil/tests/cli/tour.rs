@@ -43,7 +43,7 @@ fn the_tour_shows_every_mode_on_one_offline_page() {
         "From one picture to another",
         "a simulated log",
         "Recommendation, before any click: ordered by popularity",
-        "Recommendation, after the click: ordered by likeness to the latest items",
+        "Recommendation, after the click: ordered by the model and likeness to the latest items",
     ] {
         assert!(page.contains(title), "{title}");
     }

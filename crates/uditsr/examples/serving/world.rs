@@ -13,7 +13,7 @@ use uditsr::{Error, Result};
 /// What the page says about the vectors.
 pub(crate) const ABOUT: &str = "
 How the vectors are made: a shop of 10,000 items in 200 topics and 2,000 users is generated (each item has a topic \
-and a style, each user likes three topics and has a taste of styles; half of the 60,000 events are searches by words \
+and a style, each user likes three topics and has a taste of styles; half of the 40,000 events are searches by words \
 of topic and style) and the model is trained on it, heads and word vectors included. A larger shop takes each trained \
 item many times: an item is a trained one plus half the difference of two others of its topic, which keeps the \
 spread inside topics; users likewise; its events are those of the item it came from, by users who came from the same \
@@ -27,8 +27,8 @@ const STYLES: usize = 4;
 /// Sizes of the shop that is trained on.
 const ITEMS: usize = 10_000;
 const USERS: usize = 2_000;
-const EVENTS: usize = 60_000;
-const EPOCHS: usize = 10;
+const EVENTS: usize = 40_000;
+const EPOCHS: usize = 12;
 
 /// Numbers that look random (SplitMix64).
 pub(crate) struct Random(u64);
@@ -199,6 +199,10 @@ impl World {
         let mut recipe = Recipe::default();
         recipe.model.dim = dim;
         recipe.train.epochs = EPOCHS;
+        // Large steps and intents that are refreshed once an epoch: a model in half a minute.
+        recipe.train.batch_size = 4096;
+        recipe.train.optimizer.learning_rate = 0.01;
+        recipe.train.refresh_intents = EVENTS.div_ceil(4096);
         let mut trainer = Trainer::new(&recipe.model, &recipe.train, &prepared.dataset)?;
         trainer.run(None, &mut |_| ControlFlow::Continue(()))?;
         let scorer = trainer.scorer()?;

@@ -117,8 +117,9 @@ pub enum Order {
     Model,
     /// The model and BM25, by reciprocal ranks: some words are in titles only.
     ModelAndText,
-    /// Cosine with the user's latest items, by reciprocal ranks: training did not know the user.
-    Neighbours,
+    /// The model and cosines with the user's latest items, by reciprocal ranks: training did not know the
+    /// user.
+    ModelAndNeighbours,
     /// BM25: the model knows no word of the query.
     Text,
     /// Numbers of events: nothing is known about the user.
@@ -137,8 +138,6 @@ pub enum Source {
     Text,
     /// Both.
     Both,
-    /// An item that the user had to do with.
-    Neighbours,
     /// Its number of events.
     Popularity,
 }
@@ -168,7 +167,7 @@ impl fmt::Display for Order {
         f.write_str(match self {
             Self::Model => "the model",
             Self::ModelAndText => "the model and BM25",
-            Self::Neighbours => "likeness to the latest items",
+            Self::ModelAndNeighbours => "the model and likeness to the latest items",
             Self::Text => "BM25",
             Self::Popularity => "popularity",
             Self::Similarity => "similarity",
@@ -182,7 +181,6 @@ impl fmt::Display for Source {
             Self::Model => "model",
             Self::Text => "text",
             Self::Both => "model+text",
-            Self::Neighbours => "neighbours",
             Self::Popularity => "popularity",
         })
     }

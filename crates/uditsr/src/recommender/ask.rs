@@ -110,8 +110,8 @@ impl Recommender {
         })
     }
 
-    /// Recommends items to a user: by the model to those of the training, what is like their latest items
-    /// to those who came later, what is popular to somebody of whom nothing is known.
+    /// Recommends items to a user: by the model, and to those whom training did not know also by what is like
+    /// their latest items; what is popular to somebody of whom nothing is known.
     ///
     /// # Errors
     /// As [`Self::search`], without a query.
@@ -141,12 +141,14 @@ impl Recommender {
                 self.rank(&user, None, &[], &allowed, limit, options.exact),
             )
         } else {
-            // Users whom training knew have an embedding that says what they like. Of the others the graph
-            // knows what they did less the demand behind it, which says little about what comes next.
-            let lists = self.neighbours(&user.seen, &allowed, limit.max(FUSED));
+            // What is like the latest items steadies what is known from a few events.
+            let limit = limit.max(FUSED);
+            let Ranked { found, retrieval } =
+                self.rank(&user, None, &[], &allowed, limit, options.exact);
+            let mut lists = self.neighbours(&user.seen, &allowed, limit);
+            lists.push(found);
             let found = fuse(&lists);
-            let retrieval = Retrieval::Candidates(found.len());
-            (Order::Neighbours, Source::Neighbours, Ranked { found, retrieval })
+            (Order::ModelAndNeighbours, Source::Model, Ranked { found, retrieval })
         };
         Ok(self.answer(
             self.hits(ranked.found, k, options, |_| source),

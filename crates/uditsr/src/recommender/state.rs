@@ -19,12 +19,15 @@ use std::collections::{HashMap, HashSet};
 
 use rayon::prelude::*;
 
+use super::cold::ColdMap;
 use super::words::{by_count, top_words};
 use crate::matrix::row;
 use crate::model::{EdgeQueries, ModelConfig, Scorer, UserView, places};
 
 pub(crate) use users::UserVectors;
 
+/// Users from which the map of new users is learned.
+const USER_SAMPLE: usize = 20_000;
 /// Users whose edges are computed at once.
 const USERS: usize = 512;
 
@@ -67,6 +70,8 @@ pub(crate) struct State {
     stranger: Vec<f32>,
     /// Propagated vector of such a user without events.
     stranger_star: Vec<f32>,
+    /// From the mean embedding of a user's items to the embedding that training would have learned.
+    user_map: ColdMap,
     /// Propagated vectors of items without events, of those that training did not know.
     cold_stars: HashMap<u32, Vec<f32>>,
     /// Users of the training whose embeddings must not be used any more.
@@ -109,6 +114,7 @@ impl State {
             scorer,
             stranger,
             stranger_star: Vec::new(),
+            user_map: ColdMap::fit(d, d, std::iter::empty()),
             cold_stars: HashMap::new(),
             forgotten: HashSet::new(),
         };
@@ -116,7 +122,30 @@ impl State {
         let stars: Vec<f32> =
             (0..state.users.len() as u32).flat_map(|user| state.star_of(user)).collect();
         state.stranger_star = mean_row(&stars, d);
+        state.user_map = state.fit_users();
         state
+    }
+
+    /// Learns from the users of the training what the items of a user tell about the embedding.
+    fn fit_users(&self) -> ColdMap {
+        let (d, count) = (self.dim(), self.scorer.parameters().sizes.users);
+        let step = count.div_ceil(USER_SAMPLE).max(1);
+        let pairs = (0..count).step_by(step).filter_map(|user| {
+            let seen = self.users[user].edges.iter().map(|edge| edge.item);
+            Some((self.mean_item(seen)?, row(&self.scorer.parameters().users, d, user)))
+        });
+        ColdMap::fit(d, d, pairs)
+    }
+
+    /// Mean of the embeddings of some items, which events do not change.
+    fn mean_item(&self, items: impl Iterator<Item = u32>) -> Option<Vec<f32>> {
+        let (mut sum, mut count) = (vec![0.0; self.dim()], 0);
+        for item in items {
+            plus_single(&mut sum, 1.0, self.scorer.item_embedding(item));
+            count += 1;
+        }
+        let mean = sum.into_iter().map(|value| (value / f64::from(count)) as f32);
+        (count > 0).then(|| mean.collect())
     }
 
     fn config(&self) -> &ModelConfig {

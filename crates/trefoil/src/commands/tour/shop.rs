@@ -25,7 +25,7 @@ const EPOCHS: usize = 20;
 /// The visitor, whom nobody knows, and what is clicked and looked for.
 const VISITOR: &str = "visitor";
 const CLICKED: &str = "1F3B8";
-const QUERY: &str = "sweet";
+const QUERY: &str = "gold";
 /// Items of each answer.
 const SHOWN: usize = 7;
 

@@ -64,6 +64,7 @@ impl UditsrArgs {
         let prepared = Prepared::load(&data)
             .with_context(|| format!("{} is not a prepared log", data.display()))?;
         let set = &prepared.dataset;
+        let mut trainer = Trainer::open(&run, &recipe.model, &recipe.train, set)?;
         talk.note(format_args!(
             "{} events of {} users and {} items, {} words; {} epochs of {} rows at most, seed {}",
             set.train.len(),
@@ -74,7 +75,6 @@ impl UditsrArgs {
             recipe.train.batch_size,
             recipe.train.seed
         ));
-        let mut trainer = Trainer::open(&run, &recipe.model, &recipe.train, set)?;
         fs::create_dir_all(&run)?;
         let text = toml::to_string(&recipe)?;
         fs::write_atomic(&run.join(RECIPE), |out| out.write_all(text.as_bytes()))?;

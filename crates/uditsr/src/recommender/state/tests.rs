@@ -145,6 +145,8 @@ fn a_new_user_moves_to_what_was_searched() {
     let config = config(0);
     let mut state = state(&config, &[(0, 1, vec![2]), (1, 3, vec![])]);
     let stranger = state.stranger.clone();
+    // To others the user is the mean of all, to itself what the item tells.
+    let known = state.user_map.apply(state.scorer.item_embedding(5));
     // One layer of one search: h1_u = e_i - q, h2_u = h1_i - q with h1_i = e_u + q, so e_u again.
     let search = edge(9, &(6, 5, vec![4]));
     let query = state.scorer.query(&[4]);
@@ -152,7 +154,7 @@ fn a_new_user_moves_to_what_was_searched() {
     state.change(6, |_| false, vec![search]);
     let found = state.user(6).star;
     for k in 0..6 {
-        let expected = stranger[k] + (item[k] - query[k]) / 2.0 + stranger[k] / 3.0;
+        let expected = known[k] + (item[k] - query[k]) / 2.0 + stranger[k] / 3.0;
         assert!((found[k] - expected).abs() < 1e-6);
     }
     assert_eq!(state.degree(5), 1);

@@ -62,12 +62,24 @@ impl State {
         let is_unknown = node.edges.is_empty() && !self.is_trained(user);
         let star = if is_unknown { self.stranger_star.clone() } else { self.star_of(user) };
         let seen = node.edges.iter().map(|edge| edge.item).collect();
-        UserVectors {
-            embedding: self.embedding(user).to_vec(),
-            star,
-            words: node.words.clone(),
-            seen,
+        let embedding = self.embedding(user).to_vec();
+        let vectors = UserVectors { embedding, star, words: node.words.clone(), seen };
+        if self.is_trained(user) { vectors } else { self.acquainted(vectors) }
+    }
+
+    /// Somebody whom training did not know, with the embedding that the items tell instead of the mean.
+    ///
+    /// With the mean alone such a user has no lasting interests: the graph adds what the user did less the
+    /// demand behind it, and in training the embedding makes up for the difference. To the items the user
+    /// is still sent as the mean, so that they change by one event as by any other.
+    fn acquainted(&self, mut vectors: UserVectors) -> UserVectors {
+        if let Some(mean) = self.mean_item(vectors.seen.iter().copied()) {
+            let embedding = self.user_map.apply(&mean);
+            let pairs = embedding.iter().zip(&vectors.embedding);
+            vectors.star.iter_mut().zip(pairs).for_each(|(star, (new, old))| *star += new - old);
+            vectors.embedding = embedding;
         }
+        vectors
     }
 
     /// A user as it would be after some more events, which are not kept. Without a user, somebody
@@ -115,7 +127,9 @@ impl State {
         }
         let star = self.user_star(embedding, &all, [&sum, &queries], &changed);
         let seen = all.iter().map(|edge| edge.item).collect();
-        UserVectors { embedding: embedding.to_vec(), star, words, seen }
+        let vectors = UserVectors { embedding: embedding.to_vec(), star, words, seen };
+        let is_trained = user.is_some_and(|user| self.is_trained(user));
+        if is_trained { vectors } else { self.acquainted(vectors) }
     }
 
     /// What each edge of a user brings to an item: `(e*_j - q_e) . e*_i / n`, by edge.
