@@ -58,6 +58,21 @@ pub enum Error {
         /// The same of the teacher.
         expected: f64,
     },
+
+    /// The student has left the teacher's range.
+    #[error(
+        "the student diverges at step {step}: its samples spread {found:.2e} around their mean, the \
+         teacher's {expected:.2e}; lower the student's learning rate, update the fake score more often, \
+         or take a smaller alpha"
+    )]
+    Diverged {
+        /// Update of the student.
+        step: u64,
+        /// Root mean square distance of samples from their mean.
+        found: f64,
+        /// The same of the teacher.
+        expected: f64,
+    },
 }
 
 impl From<std::convert::Infallible> for Error {

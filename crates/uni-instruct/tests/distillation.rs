@@ -129,7 +129,8 @@ fn the_log_has_the_diagnostics() {
     assert_eq!(pictures, 2, "samples and triptych");
 }
 
-/// What stops a run says so: samples without spread, and a discriminator that is always certain.
+/// What stops a run says so: samples without spread or with too much, and a discriminator that is always
+/// certain.
 #[test]
 fn a_failed_run_stops_with_its_reason() {
     let folder = tempfile::tempdir().unwrap();
@@ -147,6 +148,13 @@ fn a_failed_run_stops_with_its_reason() {
     let collapsed = recipe("method = \"diff-instruct\"", &problem, "duration = 640");
     let error = stopped("collapsed", &collapsed);
     assert!(error.contains("the student has collapsed at step 10"), "{error}");
+    let narrow = folder.path().join("narrow.json");
+    std::fs::write(&narrow, text.replace("100", "0.01")).unwrap();
+    let problem =
+        format!("generator = \"gaussian\"\nmixture = {{ file = \"{}\" }}", narrow.display());
+    let diverged = recipe("method = \"diff-instruct\"", &problem, "duration = 640");
+    let error = stopped("diverged", &diverged);
+    assert!(error.contains("the student diverges at step 10"), "{error}");
     let mut saturated = recipe("method = \"uni-instruct\"", "", "duration = 640");
     for stage in &mut saturated.plan.as_mut().unwrap().stages {
         stage.objective.ratio.logit_limit = 1e-9;

@@ -78,6 +78,8 @@ pub struct DistillConfig {
     pub stop_saturated: f64,
     /// The run stops when samples spread less than this part of the teacher's over a line of the log.
     pub stop_collapsed: f64,
+    /// The run stops when samples spread more than this many times the teacher's over a line of the log.
+    pub stop_diverged: f64,
 }
 
 impl Default for DistillConfig {
@@ -97,19 +99,21 @@ impl Default for DistillConfig {
             keep_checkpoints: 2,
             stop_saturated: 0.98,
             stop_collapsed: 0.02,
+            stop_diverged: 20.0,
         }
     }
 }
 
 impl DistillConfig {
     /// Fields that may change between two parts of one run.
-    pub(crate) const MAY_CHANGE: [&str; 6] = [
+    pub(crate) const MAY_CHANGE: [&str; 7] = [
         "log_every",
         "sample_every",
         "checkpoint_every",
         "keep_checkpoints",
         "stop_saturated",
         "stop_collapsed",
+        "stop_diverged",
     ];
 
     /// All samples of the run.
@@ -176,6 +180,10 @@ impl DistillConfig {
             if value == 0 {
                 return Err(Error::config(format!("train.{field}"), "must be at least 1"));
             }
+        }
+        if self.stop_diverged.is_nan() || self.stop_diverged <= 1.0 {
+            let reason = format!("expected more than 1, found {}", self.stop_diverged);
+            return Err(Error::config("train.stop_diverged", reason));
         }
         for (field, value) in
             [("stop_saturated", self.stop_saturated), ("stop_collapsed", self.stop_collapsed)]

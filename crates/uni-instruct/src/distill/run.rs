@@ -100,7 +100,7 @@ impl<P: Problem> Distiller<'_, P> {
     /// Distils until the duration, a stop or an error.
     ///
     /// # Errors
-    /// [`TrainError::NonFinite`]; [`Error::Saturated`] and [`Error::Collapsed`]; those of the problem; and
+    /// [`TrainError::NonFinite`]; [`Error::Saturated`], [`Error::Collapsed`] and [`Error::Diverged`]; those of the problem; and
     /// [`TrainError::ConfigChanged`] when a run cannot be resumed. Checkpoints before an error stay.
     pub fn fit(&self, fake: P::Fake) -> Result<Distilled<P::Fake, P::Student>> {
         self.config.validate()?;
@@ -476,13 +476,19 @@ impl<P: Problem> Distiller<'_, P> {
             let limit = self.objective(samples).ratio.logit_limit;
             return Err(Error::Saturated { step, share, limit });
         }
-        let least = self.config.stop_collapsed * session.teacher_spread;
-        if self.plan.student == StudentKind::Network
-            && let Some(found) = spread.filter(|spread| *spread < least)
-        {
-            return Err(Error::Collapsed { step, found, expected: session.teacher_spread });
+        let expected = session.teacher_spread;
+        match spread {
+            Some(found) if found > self.config.stop_diverged * expected => {
+                Err(Error::Diverged { step, found, expected })
+            }
+            Some(found)
+                if self.plan.student == StudentKind::Network
+                    && found < self.config.stop_collapsed * expected =>
+            {
+                Err(Error::Collapsed { step, found, expected })
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Lets the problem look at the averaged student, once per position.

@@ -32,7 +32,7 @@ impl Panel {
                 *pixel = (f64::from(*pixel) * (1.0 - 0.5 * (1.0 - colour))) as u8;
             }
         };
-        for (rows, colour) in [(back, [0.75, 0.75, 0.75]), (front, [0.1, 0.3, 0.9])] {
+        for (rows, colour) in [(back, [0.5, 0.5, 0.5]), (front, [0.1, 0.3, 0.9])] {
             for row in rows.chunks_exact(d.max(1)) {
                 dot(row[0], row.get(1).copied().unwrap_or_default(), colour);
             }
