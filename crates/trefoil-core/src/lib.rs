@@ -14,6 +14,7 @@ pub mod fs;
 pub mod image;
 pub mod nn;
 pub mod params;
+pub mod pickle;
 pub mod png;
 pub mod rng;
 pub mod weights;

@@ -1,0 +1,51 @@
+//! Why a pickle is refused.
+
+/// A pickle that is damaged, or that asks for more than reading.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PickleError {
+    /// The program ends before its last opcode.
+    #[error("the pickle ends at byte {offset} in the middle of an instruction")]
+    Truncated {
+        /// Where more was needed.
+        offset: usize,
+    },
+
+    /// An instruction that is not on the list.
+    #[error("pickle opcode {name} at byte {offset} is not allowed")]
+    Opcode {
+        /// Its name, or its number.
+        name: String,
+        /// Its place.
+        offset: usize,
+    },
+
+    /// A global that the format does not have.
+    #[error("pickle global `{module}.{name}` at byte {offset} is not allowed")]
+    Global {
+        /// The module.
+        module: String,
+        /// The name within it.
+        name: String,
+        /// Its place.
+        offset: usize,
+    },
+
+    /// An instruction that does not find what it needs on the stack or in the memo.
+    #[error("pickle opcode {name} at byte {offset}: expected {expected}")]
+    Operand {
+        /// Its name.
+        name: &'static str,
+        /// Its place.
+        offset: usize,
+        /// What was needed.
+        expected: &'static str,
+    },
+
+    /// More values than any checkpoint has.
+    #[error("the pickle has more than {limit} values")]
+    TooLarge {
+        /// The limit.
+        limit: usize,
+    },
+}
