@@ -46,6 +46,7 @@ mod indexing;
 mod lanes;
 mod layer_norm;
 mod linear;
+mod mapped_file;
 mod matrix;
 mod optimizer;
 mod roofline;
@@ -63,6 +64,7 @@ pub use group_norm::{
 pub use indexing::{IndexKernels, gather_rows, scatter_add_rows, segment_mean};
 pub use layer_norm::{add_layer_norm, layer_norm};
 pub use linear::{LinearKernels, linear};
+pub use mapped_file::MappedFile;
 pub use optimizer::AdamWStep;
 pub use roofline::multiply_adds;
 pub use softmax::softmax;

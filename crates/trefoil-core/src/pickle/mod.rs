@@ -47,6 +47,11 @@ impl<'a> Pickle<'a> {
         Value::new(self, self.root)
     }
 
+    /// Every value that the program made, in the order of making.
+    pub fn values(&self) -> impl Iterator<Item = Value<'_, 'a>> {
+        (0..self.nodes.len() as u32).map(|id| Value::new(self, Id(id)))
+    }
+
     /// Number of bytes of the program, its last opcode included.
     pub fn length(&self) -> usize {
         self.length

@@ -1,13 +1,14 @@
-//! Names of the U-ViT's tensors in the two published layouts.
+//! The U-ViT, whose module carries the authors' names.
 //!
-//! The module carries the authors' names. diffusers splits the packed attention projection in three,
+//! diffusers splits the packed attention projection in three,
 //! counts the norms differently and keeps a second patch embedding that nothing uses.
 
 use std::collections::BTreeMap;
 
-use burn::tensor::TensorData;
-use trefoil_core::weights::WeightFile;
+use trefoil_core::weights::{StoredTensor, WeightFile};
 use trefoil_core::{Error, Result};
+
+use super::{Rows, all, thirds, without_prefix};
 
 /// Prefix of the tensors that diffusers stores and never uses.
 const UNUSED: &str = "transformer.pos_embed.proj.";
@@ -79,64 +80,55 @@ fn target(name: &str) -> Target {
     renamed.map_or(Target::Unknown, Target::Whole)
 }
 
-/// Reads a U-ViT file in either layout and returns its tensors under the authors' names.
+/// A U-ViT file in either layout, under the authors' names.
 ///
 /// # Errors
-/// [`Error::MissingTensors`] when a third of a packed projection is absent; unknown names are kept, so
-/// that strict loading reports them.
-pub fn read_uvit(file: &WeightFile) -> Result<BTreeMap<String, TensorData>> {
-    let names = file.names()?;
-    let mut tensors = BTreeMap::new();
-    if names.iter().any(|name| name == "decoder_pred.weight") {
-        for name in names {
-            tensors.insert(name.clone(), file.get(&name)?);
-        }
-        return Ok(tensors);
+/// [`Error::MissingTensors`] when a third of a packed projection is absent, [`Error::Format`] when the thirds do not
+/// fit together.
+pub fn uvit(file: WeightFile) -> Result<WeightFile> {
+    let file = without_prefix(file, "module.");
+    if file.tensor("decoder_pred.weight").is_some() {
+        return Ok(file);
     }
-    let mut packed: BTreeMap<String, [Option<TensorData>; 3]> = BTreeMap::new();
-    for name in names {
+    let mut tensors = BTreeMap::new();
+    let mut packed: BTreeMap<String, [Option<StoredTensor>; 3]> = BTreeMap::new();
+    for (name, tensor) in all(&file) {
         match target(&name) {
-            Target::Whole(ours) => {
-                tensors.insert(ours, file.get(&name)?);
-            }
-            Target::Third(ours, i) => {
-                packed.entry(ours).or_default()[i] = Some(file.get(&name)?);
-            }
+            Target::Whole(ours) => drop(tensors.insert(ours, tensor)),
+            Target::Third(ours, i) => packed.entry(ours).or_default()[i] = Some(tensor),
             Target::Unused => {}
-            Target::Unknown => {
-                tensors.insert(name.clone(), file.get(&name)?);
-            }
+            Target::Unknown => drop(tensors.insert(name, tensor)),
         }
     }
     for (name, parts) in packed {
+        let theirs = name.replace("attn.qkv", "attn1.to_q");
         let [Some(q), Some(k), Some(v)] = parts else {
-            let missing = vec![format!("{} (or its k, v)", name.replace("attn.qkv", "attn1.to_q"))];
+            let missing = vec![format!("{theirs} (or its k, v)")];
             return Err(Error::MissingTensors { path: file.path().into(), missing });
         };
-        let [rows, columns] = [q.shape()[0], q.shape()[1]];
-        let values: Vec<f32> = [q, k, v].iter().flat_map(|t| t.iter::<f32>()).collect();
-        tensors.insert(name, TensorData::new(values, [3 * rows, columns]));
+        let stacked = StoredTensor::stack(&[q, k, v]).ok_or_else(|| {
+            Error::format(file.path(), format!("`{theirs}` and its k, v differ in shape"))
+        })?;
+        tensors.insert(name, stacked);
     }
-    Ok(tensors)
+    Ok(file.with_tensors(tensors))
 }
 
-/// The authors' names to those of diffusers, without its unused patch embedding's values: that one
-/// gets a copy of the used one, so that diffusers finds every key that it asks for.
-pub fn uvit_to_diffusers(tensors: Vec<(String, TensorData)>) -> Vec<(String, TensorData)> {
+/// The authors' names to those of diffusers.
+///
+/// The patch embedding that diffusers never uses becomes a copy of the used one, so that diffusers finds every key
+/// that it asks for.
+pub fn uvit_to_diffusers<T: Rows>(tensors: Vec<(String, T)>) -> Vec<(String, T)> {
     let mut out = Vec::with_capacity(tensors.len() * 2);
-    for (name, data) in tensors {
+    for (name, tensor) in tensors {
         let (prefix, inner) = split_block(&name);
-        let theirs = if inner == "attn.qkv.weight" {
-            let [rows, columns] = [data.shape()[0] / 3, data.shape()[1]];
-            let values: Vec<f32> = data.iter::<f32>().collect();
-            for (key, part) in QKV.iter().zip(values.chunks(rows * columns)) {
-                out.push((
-                    format!("{prefix}{key}"),
-                    TensorData::new(part.to_vec(), [rows, columns]),
-                ));
-            }
+        if inner == "attn.qkv.weight"
+            && let Some(parts) = thirds(&tensor)
+        {
+            out.extend(QKV.iter().map(|key| format!("{prefix}{key}")).zip(parts));
             continue;
-        } else if prefix.is_empty() {
+        }
+        let theirs = if prefix.is_empty() {
             rename_back(&OUTER, &name)
         } else {
             let theirs = rename_back(&INNER, inner);
@@ -149,9 +141,9 @@ pub fn uvit_to_diffusers(tensors: Vec<(String, TensorData)>) -> Vec<(String, Ten
             format!("{place}{theirs}")
         };
         if let Some(part) = name.strip_prefix("patch_embed.proj.") {
-            out.push((format!("{UNUSED}{part}"), data.clone()));
+            out.push((format!("{UNUSED}{part}"), tensor.clone()));
         }
-        out.push((theirs, data));
+        out.push((theirs, tensor));
     }
     out
 }
