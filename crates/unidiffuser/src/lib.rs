@@ -24,3 +24,4 @@ pub mod preprocess;
 pub mod tokenizer;
 pub mod train;
 pub mod uvit;
+pub mod verify;

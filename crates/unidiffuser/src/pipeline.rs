@@ -20,6 +20,7 @@
 mod blend;
 mod many;
 mod noise;
+mod procedure;
 mod sampling;
 
 use std::convert::Infallible;
@@ -34,6 +35,7 @@ use crate::mode::{Mode, Task, Unconditional};
 use crate::model::{Codes, UniDiffuser};
 
 pub use self::noise::{NoiseKind, NoiseSource, Streams};
+pub use self::procedure::Procedure;
 pub use self::sampling::Sampling;
 
 /// What to generate, and how.
@@ -49,7 +51,9 @@ pub struct Request {
     pub count: usize,
     /// Where all randomness comes from.
     pub seed: Seed,
-    /// Solver and number of evaluations.
+    /// Whose sampling is followed.
+    pub procedure: Procedure,
+    /// Solver and number of evaluations; [`Procedure::solver`] gives the one that belongs to a procedure.
     pub solver: SolverConfig,
     /// Strength of guidance; modes that are not guided do not read it.
     pub guidance: GuidanceScale,
@@ -72,6 +76,7 @@ impl Request {
             image: None,
             count: 1,
             seed: Seed(0),
+            procedure: Procedure::default(),
             solver: SolverConfig::default(),
             guidance: GuidanceScale::default(),
             unconditional: Unconditional::default(),

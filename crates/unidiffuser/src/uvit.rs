@@ -246,6 +246,17 @@ impl UVit {
     /// - `input.z`: `[B, C, H, W]`, sides divisible by the patch size; `levels.*`: `[B]`
     /// - returns: the shapes of `input`
     pub fn forward(&self, input: Modalities, levels: &Levels) -> Modalities {
+        self.forward_seen(input, levels, &mut |_, _| {})
+    }
+
+    /// [`UVit::forward`] with a look at the tokens, `[B, L, D]`: before the first block as `tokens`, after each block
+    /// and after the last norm under the name of the module.
+    pub fn forward_seen(
+        &self,
+        input: Modalities,
+        levels: &Levels,
+        see: &mut dyn FnMut(&str, &Tensor<3>),
+    ) -> Modalities {
         let [b, c, h, w] = input.z.dims();
         let p = self.patch_size;
         let (rows, columns) = (h / p, w / p);
@@ -267,17 +278,22 @@ impl UVit {
         tokens.push(patches);
         let mut x = Tensor::cat(tokens, 1) + self.positions(rows, columns); // [B, L, D]
 
+        see("tokens", &x);
         let mut skips = Vec::with_capacity(self.in_blocks.len());
-        for block in &self.in_blocks {
+        for (i, block) in self.in_blocks.iter().enumerate() {
             x = block.forward(x);
+            see(&format!("in_blocks.{i}"), &x);
             skips.push(x.clone());
         }
         x = self.mid_block.forward(x);
-        for block in &self.out_blocks {
+        see("mid_block", &x);
+        for (i, block) in self.out_blocks.iter().enumerate() {
             let skip = skips.pop().expect("as many blocks after the middle as before it");
             x = block.forward_skip(x, skip);
+            see(&format!("out_blocks.{i}"), &x);
         }
         let x = self.norm.forward(x);
+        see("norm", &x);
 
         let text_at = x.dims()[1] - rows * columns - 1 - self.num_text_tokens;
         let clip_at = text_at + self.num_text_tokens;

@@ -12,6 +12,7 @@ mod sample;
 mod tour;
 mod train;
 mod vary;
+mod verify;
 
 use clap::Subcommand;
 
@@ -50,5 +51,6 @@ commands! {
     Tour(tour::TourArgs),
     Data(data::DataArgs),
     Train(train::TrainArgs),
+    Verify(verify::VerifyArgs),
     Completions(completions::CompletionsArgs),
 }

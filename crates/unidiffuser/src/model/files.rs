@@ -175,7 +175,7 @@ fn check_processor(folder: &Path) -> Result<()> {
         let numbers = found.as_array().map(|list| list.iter().filter_map(Value::as_f64));
         let equal = numbers.is_some_and(|numbers| {
             let mut pairs = numbers.zip(expected);
-            pairs.all(|(found, expected)| (found - f64::from(expected)).abs() < 1e-6)
+            pairs.all(|(found, expected)| (found - expected).abs() < 1e-6)
         });
         if !equal {
             let reason = format!("`{field}`: expected {expected:?}, found {found}");

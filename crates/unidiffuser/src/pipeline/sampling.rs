@@ -14,7 +14,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use trefoil_core::Error;
 use trefoil_diffusion::{GuidanceScale, Sampler, SolveError, from_fn};
 
-use super::{GenerateError, NoiseKind, NoiseSource, Request};
+use super::{GenerateError, NoiseKind, NoiseSource, Procedure, Request};
 use crate::mode::{Content, Pass, Task, Unconditional};
 use crate::model::{Codes, ImageCode, UniDiffuser};
 use crate::uvit::{Levels, Modalities};
@@ -27,6 +27,7 @@ pub struct Sampling<'a> {
     guidance: GuidanceScale,
     empty_text: Option<Tensor<3>>,
     data_type: i32,
+    procedure: Procedure,
 }
 
 /// What the caller sees during a run: network evaluations so far and the predicted clean codes.
@@ -50,8 +51,8 @@ impl<'a> Sampling<'a> {
             }
             Unconditional::EmptyText | Unconditional::TrueMarginal => None,
         };
-        let (guidance, data_type) = (request.guidance, request.data_type);
-        Ok(Self { model, sampler, guidance, empty_text, data_type })
+        let &Request { guidance, data_type, procedure, .. } = request;
+        Ok(Self { model, sampler, guidance, empty_text, data_type, procedure })
     }
 
     /// Evaluations of the (guided) network in one run.
@@ -74,11 +75,12 @@ impl<'a> Sampling<'a> {
         on_evaluation: OnEvaluation<'_>,
     ) -> Result<Codes, GenerateError> {
         let shapes = Shapes::new(self.model, task, noise.samples());
-        let condition = self.condition(task, condition, &shapes)?;
+        let mut condition = self.condition(task, condition, &shapes)?;
         let device = self.model.device();
-        let z = shapes.draw_latent(noise, device);
-        let clip = shapes.draw_clip(noise, device);
-        let start = Modalities { z, clip, text: shapes.draw_text(noise, device) };
+        let start = self.start(task, &shapes, noise);
+        if self.procedure.keeps_noise(task) {
+            condition = start.clone();
+        }
         let x = shapes.join(start);
 
         let noise = RefCell::new(noise);
@@ -99,6 +101,32 @@ impl<'a> Sampling<'a> {
             Err(SolveError::NonFinite { step }) => Err(GenerateError::NonFinite { step }),
             Err(other) => Err(GenerateError::Solve(other)),
         }
+    }
+
+    /// The noise that a run starts with; what the task does not use is zero where it is not drawn.
+    fn start(&self, task: Task, shapes: &Shapes, noise: &mut dyn NoiseSource) -> Modalities {
+        let device = self.model.device();
+        if self.procedure == Procedure::Original {
+            let z = shapes.draw_latent(noise, device);
+            let clip = shapes.draw_clip(noise, device);
+            return Modalities { z, clip, text: shapes.draw_text(noise, device) };
+        }
+        let keeps = self.procedure.keeps_noise(task);
+        let (b, [l, t], [c, h, w]) = (shapes.batch, shapes.text, shapes.latent);
+        let text = if task.makes_text() || keeps {
+            let inner = self.model.config.caption_decoder.prefix_inner_dim;
+            let values = noise.draw(NoiseKind::Hidden, l * inner);
+            let hidden = Tensor::from_data(TensorData::new(values, [b, l, inner]), device);
+            self.model.caption_decoder.encode(hidden)
+        } else {
+            Tensor::zeros([b, l, t], device)
+        };
+        let (z, clip) = if task.makes_image() || keeps {
+            (shapes.draw_latent(noise, device), shapes.draw_clip(noise, device))
+        } else {
+            (Tensor::zeros([b, c, h, w], device), Tensor::zeros([b, 1, shapes.clip], device))
+        };
+        Modalities { z, clip, text }
     }
 
     /// The passes of one evaluation: the conditional one first.
@@ -141,6 +169,7 @@ impl<'a> Sampling<'a> {
         let device = x.device();
         let state = shapes.split(x);
         let passes = self.passes(task);
+        let fresh = !self.procedure.keeps_noise(task);
         let rows = passes.len() * batch;
         let (mut z, mut clip, mut text) = (Vec::new(), Vec::new(), Vec::new());
         let mut levels =
@@ -148,7 +177,7 @@ impl<'a> Sampling<'a> {
         for pass in &passes {
             let image = match (pass.image, &state.image) {
                 (Content::Noisy, Some(image)) => image.clone(),
-                (Content::Noise, _) => {
+                (Content::Noise, _) if fresh => {
                     let z = shapes.draw_latent(noise, &device);
                     ImageCode { z, clip: shapes.draw_clip(noise, &device) }
                 }
@@ -158,7 +187,7 @@ impl<'a> Sampling<'a> {
             clip.push(image.clip);
             text.push(match (pass.text, &state.text, &self.empty_text) {
                 (Content::Noisy, Some(text), _) => text.clone(),
-                (Content::Noise, ..) => shapes.draw_text(noise, &device),
+                (Content::Noise, ..) if fresh => shapes.draw_text(noise, &device),
                 (Content::Empty, _, Some(empty)) => empty.clone().repeat_dim(0, batch),
                 _ => condition.text.clone(),
             });
