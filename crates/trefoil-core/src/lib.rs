@@ -11,6 +11,7 @@
 pub mod device;
 pub mod error;
 pub mod fs;
+pub mod hub;
 pub mod image;
 pub mod nn;
 pub mod params;

@@ -98,7 +98,7 @@ fn every_prefix_is_refused() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Changed, removed and doubled bytes: an error or tensors, never a panic.
     #[test]

@@ -51,13 +51,14 @@ pub(crate) struct TalkArgs {
 /// Which model, and where it runs.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ModelArgs {
-    /// Model folder in the layout of diffusers [default: the model that comes with Trefoil]
+    /// Model folder, a `uvit_v*.pth` among the authors' files, or OWNER/NAME[@REVISION] in the cache of Hugging Face
+    /// [default: the model that comes with Trefoil]
     #[arg(
         short,
         long,
         env = "TREFOIL_MODEL",
         hide_env_values = true,
-        value_name = "DIR",
+        value_name = "MODEL",
         help_heading = "Model"
     )]
     pub(crate) model: Option<PathBuf>,

@@ -3,13 +3,13 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use trefoil_core::{Picture, Seed};
 use trefoil_diffusion::SolverConfig;
 use trefoil_train::{Progress, StopFlag};
 use unidiffuser::mode::Mode;
-use unidiffuser::model::UniDiffuser;
+use unidiffuser::model::{ModelFiles, UniDiffuser};
 use unidiffuser::pipeline::{self, GenerateError, Generated, Request};
 
 use crate::args::{DEFAULT_STEPS, ModelArgs, SamplingArgs};
@@ -25,7 +25,7 @@ const LARGEST_RANDOM_SEED: u64 = u32::MAX as u64;
 pub(crate) struct Session {
     pub(crate) model: UniDiffuser,
     pub(crate) talk: Talk,
-    folder: PathBuf,
+    files: ModelFiles,
     recommended: Recommended,
     stop: StopFlag,
 }
@@ -37,18 +37,19 @@ impl Session {
         let recommended = Recommended::read(&folder)?;
         let device = args.device.device.device()?;
         tracing::info!("loading {}", folder.display());
-        let model = UniDiffuser::load(&folder, &device)?;
-        Ok(Self { model, talk, folder, recommended, stop: interrupt::watch()? })
+        let files = ModelFiles::open(&folder)?;
+        let model = files.load(&device)?;
+        Ok(Self { model, talk, files, recommended, stop: interrupt::watch()? })
     }
 
     /// Which model it is.
     pub(crate) fn id(&self) -> anyhow::Result<ModelId> {
-        Ok(ModelId::of(&self.folder)?)
+        Ok(ModelId::of(&self.files)?)
     }
 
     /// Where it was loaded from.
     pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+        &self.files.folder
     }
 
     /// Whether the user asked to stop.

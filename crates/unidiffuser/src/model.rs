@@ -7,6 +7,7 @@ mod authors;
 mod codes;
 mod components;
 mod config;
+mod convert;
 mod files;
 mod scheduler;
 mod shapes;

@@ -41,6 +41,8 @@ const INDEX: &str = ".index.json";
 #[derive(Debug, Clone)]
 pub struct WeightFile {
     path: PathBuf,
+    /// The file itself, or its shards.
+    files: Vec<PathBuf>,
     tensors: BTreeMap<String, StoredTensor>,
     metadata: BTreeMap<String, String>,
 }
@@ -72,7 +74,7 @@ impl WeightFile {
             let reason = "expected a safetensors file or one that torch.save wrote";
             return Err(Error::format(path, reason));
         };
-        Ok(Self { path: path.into(), tensors, metadata })
+        Ok(Self { path: path.into(), files: vec![path.into()], tensors, metadata })
     }
 
     /// Opens the first of these files of a folder that exists, else says that the first does not.
@@ -88,20 +90,22 @@ impl WeightFile {
         let ShardIndex { weight_map } = fs::read_json(path)?;
         let names: BTreeSet<&String> = weight_map.values().collect();
         let folder = path.parent().unwrap_or(Path::new("."));
-        let mut tensors = BTreeMap::new();
+        let (mut tensors, mut files) = (BTreeMap::new(), Vec::new());
         for name in names {
-            // A name only: an index must not lead out of its folder.
-            if Path::new(name).file_name().is_none_or(|file| file != name.as_str()) {
-                return Err(Error::format(path, format!("`{name}` is not the name of a file")));
+            // A name only, and no other index: an index must not lead out of its folder, nor to itself.
+            let is_name = Path::new(name).file_name().is_some_and(|file| file == name.as_str());
+            if !is_name || name.ends_with(INDEX) {
+                return Err(Error::format(path, format!("`{name}` is not the name of a shard")));
             }
             let shard = Self::open(&folder.join(name))?;
+            files.extend(shard.files);
             tensors
                 .extend(shard.tensors.into_iter().filter(|(t, _)| weight_map.get(t) == Some(name)));
         }
         let missing: Vec<String> =
             weight_map.into_keys().filter(|name| !tensors.contains_key(name)).collect();
         if missing.is_empty() {
-            Ok(Self { path: path.into(), tensors, metadata: BTreeMap::new() })
+            Ok(Self { path: path.into(), files, tensors, metadata: BTreeMap::new() })
         } else {
             Err(Error::MissingTensors { path: path.into(), missing })
         }
@@ -114,15 +118,18 @@ impl WeightFile {
 
     /// The same file with other names; a tensor without a name is left out.
     pub fn renamed(self, rename: impl Fn(&str) -> Option<String>) -> Self {
-        let Self { path, tensors, metadata } = self;
-        let tensors =
-            tensors.into_iter().filter_map(|(name, t)| Some((rename(&name)?, t))).collect();
-        Self { path, tensors, metadata }
+        let named = |(name, tensor): (String, StoredTensor)| Some((rename(&name)?, tensor));
+        Self { tensors: self.tensors.into_iter().filter_map(named).collect(), ..self }
     }
 
     /// Where it was opened.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The file itself, or its shards.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// Names and tensors, sorted by name.

@@ -8,6 +8,7 @@ mod evaluate;
 mod generate;
 mod inspect;
 mod joint;
+mod models;
 mod sample;
 mod tour;
 mod train;
@@ -47,6 +48,7 @@ commands! {
     Vary(vary::VaryArgs),
     Blend(blend::BlendArgs),
     Inspect(inspect::InspectArgs),
+    Models(models::ModelsArgs),
     Evaluate(evaluate::EvaluateArgs),
     Tour(tour::TourArgs),
     Data(data::DataArgs),
