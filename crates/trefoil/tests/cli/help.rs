@@ -2,7 +2,7 @@
 
 use crate::support::{lines, run, trefoil};
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 12] = [
     "generate",
     "caption",
     "joint",
@@ -10,6 +10,8 @@ const COMMANDS: [&str; 10] = [
     "vary",
     "blend",
     "inspect",
+    "models",
+    "verify",
     "data",
     "train",
     "completions",
@@ -23,7 +25,10 @@ fn every_command_has_help_with_examples() {
     for command in COMMANDS {
         assert!(top.contains(&format!("\n  {command} ")), "{command}");
         let help = lines(folder.path(), &[command, "--help"]).join("\n");
-        let example = format!("Examples:\n  trefoil {command}");
+        let example = match command {
+            "verify" => "Examples:\n  python reference/".to_string(),
+            _ => format!("Examples:\n  trefoil {command}"),
+        };
         assert!(help.contains(&example), "{help}");
         assert!(!help.starts_with("Usage"), "{command} says what it does");
     }

@@ -19,6 +19,7 @@ pub(crate) fn trefoil(folder: &Path) -> Command {
         command.env_remove(name);
     }
     command.env("TREFOIL_MODEL", model());
+    command.env("HF_HUB_CACHE", folder.join("hub"));
     command
 }
 

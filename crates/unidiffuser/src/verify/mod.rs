@@ -61,9 +61,10 @@ struct Oracle {
     device: Device,
 }
 
-/// The groups of a folder, in the order of comparison, and what compares each.
+/// What compares a group.
 type Compare = fn(&Oracle, &str) -> Result<Vec<Check>>;
-const GROUPS: [(&str, Compare); 20] = [
+/// The groups of a folder in the order of comparison.
+const GROUPS: [(&str, Compare); 21] = [
     ("layouts", layouts::compare),
     ("uvit", networks::uvit),
     ("solvers", solvers::compare),
@@ -84,11 +85,11 @@ const GROUPS: [(&str, Compare); 20] = [
     ("pipeline_img2text", runs::pipeline),
     ("pipeline_img", runs::pipeline),
     ("pipeline_text", runs::pipeline),
+    // Last, because it is the slowest.
+    ("train", training::compare),
 ];
-/// Last, because it is the slowest.
-const TRAIN: (&str, Compare) = ("train", training::compare);
 
-/// Compares every group of a folder; `on_group` is called after each.
+/// Compares every group that the manifest of a folder lists; `on_group` is called after each.
 ///
 /// # Errors
 /// [`VerifyError`] when the folder is not what an oracle writes; a difference is no error.
@@ -101,15 +102,30 @@ pub fn verify(
     let model = UniDiffuser::load(&folder.join("hf"), device)?;
     let oracle = Oracle { folder: folder.into(), manifest, model, device: device.clone() };
     let mut groups = Vec::new();
-    for (name, compare) in GROUPS.into_iter().chain([TRAIN]) {
+    for (name, compare) in GROUPS {
+        if !oracle.has(name) {
+            continue;
+        }
         let group = Group { name: name.into(), checks: compare(&oracle, name)? };
         on_group(&group);
         groups.push(group);
+    }
+    if groups.is_empty() {
+        let path = folder.join("manifest.json");
+        return Err(Error::format(path, "it lists no group that is known").into());
     }
     Ok(groups)
 }
 
 impl Oracle {
+    /// Whether a group is part of the folder.
+    fn has(&self, group: &str) -> bool {
+        match group {
+            "layouts" => self.folder.join("orig").is_dir(),
+            _ => self.facts(group).is_object(),
+        }
+    }
+
     /// The tensors of a group.
     fn open(&self, name: &str) -> Result<WeightFile> {
         Ok(WeightFile::open(&self.folder.join(format!("{name}.safetensors")))?)
