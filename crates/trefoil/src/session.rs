@@ -10,7 +10,7 @@ use trefoil_diffusion::SolverConfig;
 use trefoil_train::{Progress, StopFlag};
 use unidiffuser::mode::Mode;
 use unidiffuser::model::{ModelFiles, UniDiffuser};
-use unidiffuser::pipeline::{self, GenerateError, Generated, Request};
+use unidiffuser::pipeline::{self, GenerateError, Generated, Procedure, Request};
 
 use crate::args::{DEFAULT_STEPS, ModelArgs, SamplingArgs};
 use crate::hints::hinted;
@@ -64,10 +64,15 @@ impl Session {
             return Err(hinted(message, "leave it out: there is nothing to be guided to"));
         }
         let Recommended { guidance, steps, solver } = self.recommended;
-        let kind = args.solver.or(solver).unwrap_or_default();
+        // What a model recommends is meant for the authors' sampling.
+        let solver = solver.filter(|_| args.sampler == Procedure::Original);
         let steps = args.steps.map(|n| n as usize).or(steps).unwrap_or(DEFAULT_STEPS);
         let mut request = Request::new(mode);
-        request.solver = SolverConfig::new(kind, steps);
+        request.procedure = args.sampler;
+        request.solver = match args.solver.or(solver) {
+            Some(kind) => SolverConfig::new(kind, steps),
+            None => args.sampler.solver(steps),
+        };
         request.guidance = args.guidance.or(guidance).unwrap_or_default();
         request.seed = Seed(args.seed.unwrap_or_else(|| self.random_seed()));
         request.batch = args.batch;
@@ -107,6 +112,15 @@ impl Session {
     ) -> anyhow::Result<Option<Vec<Generated>>> {
         let (batch, count) = (request.batch, request.count);
         self.watched((batch, count), part, |on_step| self.model.generate(request, on_step))
+    }
+
+    /// Pictures and texts that draw each other in turn.
+    pub(crate) fn gibbs(
+        &self,
+        request: &Request,
+        rounds: usize,
+    ) -> anyhow::Result<Option<Vec<Generated>>> {
+        self.watched((1, 1), (0, 1), |on_step| self.model.gibbs(request, rounds, on_step))
     }
 
     /// Samples between two pictures.

@@ -2,6 +2,7 @@
 
 mod blend;
 mod caption;
+mod chain;
 mod completions;
 mod data;
 mod evaluate;
@@ -47,6 +48,7 @@ commands! {
     Sample(sample::SampleArgs),
     Vary(vary::VaryArgs),
     Blend(blend::BlendArgs),
+    Chain(chain::ChainArgs),
     Inspect(inspect::InspectArgs),
     Models(models::ModelsArgs),
     Evaluate(evaluate::EvaluateArgs),

@@ -2,13 +2,14 @@
 
 use crate::support::{lines, run, trefoil};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "generate",
     "caption",
     "joint",
     "sample",
     "vary",
     "blend",
+    "chain",
     "inspect",
     "models",
     "verify",

@@ -12,8 +12,9 @@ use std::ops::ControlFlow;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use trefoil_core::Error;
-use trefoil_diffusion::{GuidanceScale, Sampler, SolveError, from_fn};
+use trefoil_diffusion::{GuidanceScale, Level, Sampler, SolveError, from_fn};
 
+use super::edit::EditedCode;
 use super::{GenerateError, NoiseKind, NoiseSource, Procedure, Request};
 use crate::mode::{Content, Pass, Task, Unconditional};
 use crate::model::{Codes, ImageCode, UniDiffuser};
@@ -25,9 +26,14 @@ pub struct Sampling<'a> {
     model: &'a UniDiffuser,
     sampler: Sampler,
     guidance: GuidanceScale,
+    /// Code of the text that a picture is guided away from, where it is a text.
     empty_text: Option<Tensor<3>>,
     data_type: i32,
     procedure: Procedure,
+    /// Channels, height and width of the latent.
+    latent: [usize; 3],
+    /// Whether the solver tells the network the index of a level, one less than its number.
+    counts_from_zero: bool,
 }
 
 /// What the caller sees during a run: network evaluations so far and the predicted clean codes.
@@ -44,15 +50,31 @@ impl<'a> Sampling<'a> {
             let reason = format!("expected 0 (web) or 1 (internal), found {}", request.data_type);
             return Err(Error::config("data_type", reason).into());
         }
-        let sampler = request.solver.build(&model.schedule)?;
-        let empty_text = match request.unconditional {
-            Unconditional::EmptyText if request.guidance.is_active() => {
-                Some(model.encode_text(&[String::new()])?)
-            }
-            Unconditional::EmptyText | Unconditional::TrueMarginal => None,
+        let latent = latent_shape(model, request.size)?;
+        let mut solver = request.solver;
+        if let Some(edit) = &request.edit {
+            solver.start = edit.strength;
+        }
+        let sampler = solver.build(&model.schedule)?;
+        let away = match (&request.negative, request.unconditional) {
+            (Some(text), _) => Some(text.clone()),
+            (None, Unconditional::EmptyText) => Some(String::new()),
+            (None, Unconditional::TrueMarginal) => None,
         };
+        let away = away.filter(|_| request.guidance.is_active());
+        let empty_text = away.map(|text| model.encode_text(&[text])).transpose()?;
         let &Request { guidance, data_type, procedure, .. } = request;
-        Ok(Self { model, sampler, guidance, empty_text, data_type, procedure })
+        let counts_from_zero = solver.kind.is_discrete();
+        Ok(Self {
+            model,
+            sampler,
+            guidance,
+            empty_text,
+            data_type,
+            procedure,
+            latent,
+            counts_from_zero,
+        })
     }
 
     /// Evaluations of the (guided) network in one run.
@@ -74,18 +96,44 @@ impl<'a> Sampling<'a> {
         noise: &mut dyn NoiseSource,
         on_evaluation: OnEvaluation<'_>,
     ) -> Result<Codes, GenerateError> {
-        let shapes = Shapes::new(self.model, task, noise.samples());
+        self.run_from(task, condition, None, noise, on_evaluation)
+    }
+
+    /// [`Sampling::run`] from a picture instead of from noise alone: the state begins as the picture with the noise of
+    /// the first level, and what the mask keeps is predicted to be what it is.
+    pub(super) fn run_from(
+        &self,
+        task: Task,
+        condition: &Codes,
+        edited: Option<&EditedCode>,
+        noise: &mut dyn NoiseSource,
+        on_evaluation: OnEvaluation<'_>,
+    ) -> Result<Codes, GenerateError> {
+        let shapes = self.shapes(task, noise.samples());
         let mut condition = self.condition(task, condition, &shapes)?;
         let device = self.model.device();
-        let start = self.start(task, &shapes, noise);
+        let mut start = self.start(task, &shapes, noise);
         if self.procedure.keeps_noise(task) {
             condition = start.clone();
+        }
+        if let Some(edited) = edited {
+            edited.begin(&mut start, self.sampler.start());
         }
         let x = shapes.join(start);
 
         let noise = RefCell::new(noise);
-        let mut model = from_fn(|x, n| {
-            Ok::<_, Infallible>(self.predict(task, (x, n), &condition, *noise.borrow_mut()))
+        let mut model = from_fn(|x: Tensor<2>, n| {
+            let predicted = self.predict(task, (x.clone(), n), &condition, *noise.borrow_mut());
+            Ok::<_, Infallible>(match edited {
+                Some(edited) => {
+                    let level = self.level(n);
+                    let parts = |x| shapes.split(x);
+                    let (state, mut predicted) = (parts(x), parts(predicted));
+                    edited.hold(&state, &mut predicted, level);
+                    shapes.join_codes(predicted)
+                }
+                None => predicted,
+            })
         });
         let mut solver_noise = |_step: usize, [rows, width]: [usize; 2]| {
             let values = noise.borrow_mut().draw(NoiseKind::Solver, width);
@@ -101,6 +149,17 @@ impl<'a> Sampling<'a> {
             Err(SolveError::NonFinite { step }) => Err(GenerateError::NonFinite { step }),
             Err(other) => Err(GenerateError::Solve(other)),
         }
+    }
+
+    /// The scales of the state when the network is told `n`.
+    fn level(&self, n: f64) -> Level {
+        let schedule = &self.model.schedule;
+        let number = if self.counts_from_zero { n + 1.0 } else { n };
+        schedule.level(number / schedule.discrete().num_train_timesteps() as f64)
+    }
+
+    fn shapes(&self, task: Task, batch: usize) -> Shapes {
+        Shapes { latent: self.latent, ..Shapes::new(self.model, task, batch) }
     }
 
     /// The noise that a run starts with; what the task does not use is zero where it is not drawn.
@@ -159,7 +218,7 @@ impl<'a> Sampling<'a> {
         noise: &mut dyn NoiseSource,
     ) -> Tensor<2> {
         let batch = x.dims()[0];
-        let shapes = Shapes::new(self.model, task, batch);
+        let shapes = self.shapes(task, batch);
         let highest = self.model.schedule.discrete().num_train_timesteps() as f64;
         let level = |content| match content {
             Content::Noisy => n as f32,
@@ -264,6 +323,20 @@ impl<'a> Sampling<'a> {
     }
 }
 
+/// Channels, height and width of the latent of a picture of this size.
+fn latent_shape(model: &UniDiffuser, size: Option<[usize; 2]>) -> Result<[usize; 3], Error> {
+    let native = model.latent_shape();
+    let Some(size) = size else { return Ok(native) };
+    let scale = model.config.autoencoder.downsampling();
+    let unit = scale * model.config.uvit.patch_size;
+    if size.iter().any(|&side| side == 0 || !side.is_multiple_of(unit)) {
+        let [height, width] = size;
+        let reason = format!("expected multiples of {unit}, found {width}x{height}");
+        return Err(Error::config("size", reason));
+    }
+    Ok([native[0], size[0] / scale, size[1] / scale])
+}
+
 /// Shapes of the three parts, and which of them make up the state `[B, D]` of a task: the generated
 /// ones, flattened and joined in the order `z`, `c`, `y`.
 #[derive(Debug, Clone, Copy)]
@@ -294,6 +367,13 @@ impl Shapes {
             joined.push(parts.text.flatten::<2>(1, 2));
         }
         Tensor::cat(joined, 1)
+    }
+
+    /// [`Shapes::join`] of what [`Shapes::split`] returned.
+    fn join_codes(&self, codes: Codes) -> Tensor<2> {
+        let image = codes.image.map(|i| [i.z.flatten::<2>(1, 3), i.clip.flatten::<2>(1, 2)]);
+        let text = codes.text.map(|y| y.flatten::<2>(1, 2));
+        Tensor::cat(image.into_iter().flatten().chain(text).collect(), 1)
     }
 
     /// # Shapes
