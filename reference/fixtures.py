@@ -295,6 +295,21 @@ def single_precision_error(root, out):
     return result
 
 
+def pipelines(root, manifest, out):
+    """Runs of diffusers' pipeline with all its draws: the last state, what was decoded, and the manifest's part about
+    them in `pipelines.json`."""
+    facts = {}
+    for name in ("inputs", "joint", "text2img", "text2img_noguidance_np", "img2text", "img", "text"):
+        group = f"pipeline_{name}"
+        src = load_file(os.path.join(root, group + ".safetensors"))
+        keep = {k: v for k, v in src.items() if k.startswith(("noise.", "vae_noise.")) or k in ("images", "image")}
+        if "latents" in src:
+            keep["latents"] = src["latents"][-1:]
+        write(out, group, keep)
+        facts[group] = {k: v for k, v in manifest["groups"][group].items() if k in ("prompt", "guidance_scale", "steps", "text")}
+    write_json(os.path.join(out, "pipelines.json"), facts)
+
+
 def train(root, out):
     src, main = load_file(os.path.join(root, "train.safetensors")), {}
     for k, v in src.items():
@@ -388,6 +403,7 @@ def main():
     image_side(v1, out)
     text_decoder(v1, out)
     tasks(v1, out)
+    pipelines(v1, m1, out)
     train(v1, out)
     errors = single_precision_error(v1, out)
     manifest(m1, out, errors)
