@@ -81,6 +81,7 @@ fn of_core(error: &CoreError) -> Option<&'static str> {
         CoreError::Image { .. } => Some("PNG and JPEG pictures can be read"),
         CoreError::TensorShape { .. }
         | CoreError::MissingTensors { .. }
+        | CoreError::TensorMismatch { .. }
         | CoreError::UnexpectedTensors { .. } => Some(
             "the weights and the config.json beside them belong to different models; get the whole \
              model folder again, or look at it with `trefoil inspect`",

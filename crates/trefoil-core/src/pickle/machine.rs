@@ -75,7 +75,7 @@ impl<'a> Machine<'a, '_> {
             0x80 => self.named("PROTO").protocol()?,
             0x95 => drop(self.named("FRAME").array::<8>()?),
             b'.' => return self.named("STOP").pop().map(Some),
-            b'0' => drop(self.named("POP").discard()?),
+            b'0' => self.named("POP").discard()?,
             b'1' => drop(self.named("POP_MARK").marked()?),
             b'2' => {
                 let top = self.named("DUP").top()?;

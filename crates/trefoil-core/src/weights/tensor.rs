@@ -243,12 +243,10 @@ impl StoredTensor {
         }
         let mut values = Vec::with_capacity(self.elements());
         for piece in &self.pieces {
-            match piece.element {
-                Element::F64 => {
-                    piece.for_each(|bytes| values.extend(words(bytes).map(f64::from_le_bytes)));
-                }
-                _ => return None,
+            if piece.element != Element::F64 {
+                return None;
             }
+            piece.for_each(|bytes| values.extend(words(bytes).map(f64::from_le_bytes)));
         }
         Some(values)
     }

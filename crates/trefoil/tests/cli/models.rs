@@ -124,3 +124,19 @@ fn conversions_keep_the_model() {
     assert_eq!(again.code, Some(2));
     assert!(again.err.contains("error: c exists and is not empty"), "{}", again.err);
 }
+
+#[test]
+fn files_of_pytorch_are_inspected() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = layouts().join("authors/uvit_v1.pth").display().to_string();
+    let out = lines(dir.path(), &["inspect", &path]);
+    assert!(out[1].ends_with(" parameters") && out[1].contains(" tensors, "), "{}", out[1]);
+    assert!(out.contains(&"  pos_embed F32 [1, 84, 16]".to_string()), "{out:?}");
+    let evil = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../trefoil-core/tests/fixtures/torch/evil.pth")
+        .display()
+        .to_string();
+    let refused = run(dir.path(), &["inspect", &evil]);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.err.contains(".system` at byte"), "{}", refused.err);
+}

@@ -118,7 +118,7 @@ impl ModelFiles {
             text_encoder: self.text_encoder.config.clone(),
             image_encoder: self.image_encoder.config.clone(),
             caption_decoder: self.caption_decoder.config.clone(),
-            schedule: self.schedule.clone(),
+            schedule: self.schedule,
         }
     }
 

@@ -37,9 +37,12 @@ impl<'a> Storage<'a> {
             .ok_or_else(|| format!("a storage of the class `{class}` is not supported"));
         let view = view.is_some_and(|view| !view.is_none());
         let key = key.as_str()?;
-        Some(element.and_then(|element| match view {
-            true => Err(format!("storage `{key}` is a view of another, as before PyTorch 0.4")),
-            false => Ok(Self { key, element }),
+        Some(element.and_then(|element| {
+            if view {
+                Err(format!("storage `{key}` is a view of another, as before PyTorch 0.4"))
+            } else {
+                Ok(Self { key, element })
+            }
         }))
     }
 }
@@ -110,16 +113,12 @@ impl Walk<'_> {
             return Err("the dictionaries are nested too deeply".into());
         }
         if let Some((("torch._utils", function), arguments)) = value.call() {
-            let tensor = match function {
-                "_rebuild_parameter" => {
-                    let data = arguments.items().and_then(|mut items| items.next());
-                    return match data {
-                        Some(data) => self.visit(data, path, depth + 1),
-                        None => Err(format!("parameter `{path}` has no data")),
-                    };
-                }
-                _ => self.tensor(arguments).map_err(|e| format!("tensor `{path}`: {e}"))?,
-            };
+            if function == "_rebuild_parameter" {
+                let data = arguments.items().and_then(|mut items| items.next());
+                let data = data.ok_or_else(|| format!("parameter `{path}` has no data"))?;
+                return self.visit(data, path, depth + 1);
+            }
+            let tensor = self.tensor(arguments).map_err(|e| format!("tensor `{path}`: {e}"))?;
             if self.tensors.len() >= MOST_TENSORS {
                 return Err(format!("the file has more than {MOST_TENSORS} tensors"));
             }
