@@ -165,14 +165,12 @@ mod tests {
         let found = tensors::values(denoised);
         let logs = tensors::values(log_density.clone());
         let slope = tensors::values(x.grad(&log_density.sum().backward()).unwrap());
-        for i in 0..2 {
-            let point = mixture.at(&rows[i], sigma[i]);
+        for (i, (row, s)) in rows.iter().zip(sigma).enumerate() {
+            let point = mixture.at(row, s);
             assert!((point.log_density - logs[i]).abs() < 1e-12);
-            for j in 0..2 {
-                let score = point.score[j];
+            for (j, (x, score)) in row.iter().zip(point.score).enumerate() {
                 assert!((slope[2 * i + j] - score).abs() < 1e-12);
-                let expected = rows[i][j] + sigma[i].powi(2) * score;
-                assert!((found[2 * i + j] - expected).abs() < 1e-12);
+                assert!((found[2 * i + j] - x - s * s * score).abs() < 1e-12);
             }
         }
     }

@@ -74,9 +74,9 @@ mod tests {
     fn a_matrix_is_the_sum_over_its_axes() {
         let matrix = [1.0, 0.3, 0.1, 0.3, 0.8, -0.2, 0.1, -0.2, 0.6];
         let eigen = Eigen::of(&matrix, 3).unwrap();
-        for i in 0..9 {
+        for (i, expected) in matrix.iter().enumerate() {
             let found: f64 = eigen.pairs().map(|(v, axis)| v * axis[i / 3] * axis[i % 3]).sum();
-            assert!((found - matrix[i]).abs() < 1e-14);
+            assert!((found - expected).abs() < 1e-14);
         }
         assert!(Eigen::of(&[1.0, 2.0, 0.0, 1.0], 2).is_none());
     }

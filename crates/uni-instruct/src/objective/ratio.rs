@@ -159,7 +159,7 @@ mod tests {
         let (logs, clamped) = settings.log_ratios(&logits, &sigma, &mut state);
         assert_eq!(clamped, 0.25);
         for pair in logs.chunks_exact(2) {
-            let mean = (pair[0].exp() + pair[1].exp()) / 2.0;
+            let mean = 0.5 * (pair[0].exp() + pair[1].exp());
             assert!((mean - 1.0).abs() < 2e-3, "{mean}");
         }
         let kept = RatioSettings { bins: Some(Bins { rate: 0.5, ..bins.unwrap() }), ..settings };

@@ -21,7 +21,7 @@ impl Panel {
         let side = self.side as usize;
         let mut pixels = vec![255_u8; side * side * 3];
         let mut dot = |x: f64, y: f64, colour: [f64; 3]| {
-            let place = |v: f64| (v / self.reach + 1.0) / 2.0 * side as f64;
+            let place = |v: f64| 0.5 * (v / self.reach + 1.0) * side as f64;
             let (column, row) = (place(x), place(-y));
             if !(0.0..side as f64).contains(&column) || !(0.0..side as f64).contains(&row) {
                 return;

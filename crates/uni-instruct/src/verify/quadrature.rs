@@ -56,10 +56,10 @@ impl Rule {
         let point = |i: usize| {
             let (mut low, mut high) = (-bound, bound);
             for _ in 0..200 {
-                let middle = (low + high) / 2.0;
+                let middle = f64::midpoint(low, high);
                 if below(middle) > i { high = middle } else { low = middle }
             }
-            (low + high) / 2.0
+            f64::midpoint(low, high)
         };
         let weight = |x: f64| {
             let (mut before, mut now, mut sum) = (0.0, 1.0, 1.0);
@@ -88,7 +88,7 @@ pub(super) fn normal_quantile(u: f64) -> f64 {
         -3.969683028665376e1,
         2.209460984245205e2,
         -2.759285104469687e2,
-        1.383577518672690e2,
+        1.38357751867269e2,
         -3.066479806614716e1,
         2.506628277459239,
     ];
