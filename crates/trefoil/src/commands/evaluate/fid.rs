@@ -61,9 +61,12 @@ pub(crate) struct FidArgs {
     /// Side to which pictures of both sets are brought [default: the teacher's, or that of the first picture]
     #[arg(long, value_name = "PIXELS")]
     resolution: Option<u32>,
-    /// Split of data sets that have splits
+    /// Split of sets that have splits
     #[arg(long, default_value = "train", value_name = "NAME")]
     split: String,
+    /// Split of the reference [default: that of `--split`]
+    #[arg(long, value_name = "NAME")]
+    reference_split: Option<String>,
     /// Pictures to judge: drawn, or chosen at random; the reference is always whole [default: 1000 drawn, or all]
     #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one)]
     count: Option<usize>,

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use trefoil_core::{Seed, Stream};
+use trefoil_core::Seed;
 use trefoil_diffusion::EdmSolverConfig;
 use trefoil_eval::{PixelPca, Statistics};
 use trefoil_train::data::{DataOptions, LabelledSet, OnProblem};
@@ -63,7 +63,9 @@ impl Set {
     pub(super) fn pictures(&self, drawing: &Drawing<'_>) -> anyhow::Result<Option<Vec<u8>>> {
         let &Drawing { args, seed, side, device, talk, stop } = drawing;
         let teacher = match self {
-            Self::Files(path) => return Ok(Some(load(path, args, side, args.count)?)),
+            Self::Files(path) => {
+                return Ok(Some(load(path, &args.split, side, args.count.map(|n| (n, seed)))?));
+            }
             Self::Teacher(teacher) => teacher,
         };
         let mut request = SampleRequest::new(Seed(seed), args.count.unwrap_or(DRAWN));
@@ -126,7 +128,8 @@ impl Reference {
             let hint = "give it by `--resolution PIXELS`";
             return Err(crate::hints::hinted(message, hint));
         };
-        let pixels = load(path, args, side, None)?;
+        let split = args.reference_split.as_ref().unwrap_or(&args.split);
+        let pixels = load(path, split, side, None)?;
         Ok(Self::Pictures(Loaded { pixels, side, features: Vec::new(), axes: None }))
     }
 
@@ -141,19 +144,23 @@ impl Reference {
     }
 }
 
-/// Pictures of a source, at most `limit`, chosen by the seed.
-fn load(path: &Path, args: &FidArgs, side: u32, limit: Option<usize>) -> anyhow::Result<Vec<u8>> {
+/// Pictures of a source; with a limit, that many, chosen by a seed.
+fn load(
+    path: &Path,
+    split: &str,
+    side: u32,
+    limit: Option<(usize, u64)>,
+) -> anyhow::Result<Vec<u8>> {
     let options = DataOptions {
         on_problem: OnProblem::Skip,
-        split: Some(args.split.clone()),
+        split: Some(split.into()),
         ..DataOptions::new(side)
     };
     let set = LabelledSet::load(&[path.into()], &options)?;
     let count = set.pictures.len();
     let mut order: Vec<u32> = (0..count as u32).collect();
-    if let Some(limit) = limit.filter(|&limit| limit < count) {
-        let mut stream: Stream = Seed(args.seed).stream("subset", 0);
-        order = stream.permutation(count);
+    if let Some((limit, seed)) = limit.filter(|(limit, _)| *limit < count) {
+        order = Seed(seed).stream("subset", 0).permutation(count);
         order.truncate(limit);
     }
     let pictures = order.into_iter().map(|place| &set.pictures[place as usize].picture);
