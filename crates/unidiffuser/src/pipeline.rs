@@ -24,6 +24,7 @@ mod many;
 mod noise;
 mod procedure;
 mod sampling;
+mod shapes;
 
 use std::convert::Infallible;
 use std::ops::{ControlFlow, Range};

@@ -1,5 +1,25 @@
 //! Why a pickle is refused.
 
+/// Opcodes that are known and refused: those that build classes from text, extension codes, out-of-band
+/// buffers and the textual forms of protocol 0.
+const REFUSED: [(u8, &str); 15] = [
+    (b'i', "INST"),
+    (b'o', "OBJ"),
+    (0x82, "EXT1"),
+    (0x83, "EXT2"),
+    (0x84, "EXT4"),
+    (0x97, "NEXT_BUFFER"),
+    (0x98, "READONLY_BUFFER"),
+    (b'P', "PERSID"),
+    (b'S', "STRING"),
+    (b'V', "UNICODE"),
+    (b'F', "FLOAT"),
+    (b'I', "INT"),
+    (b'L', "LONG"),
+    (b'g', "GET"),
+    (b'p', "PUT"),
+];
+
 /// A pickle that is damaged, or that asks for more than reading.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -48,4 +68,13 @@ pub enum PickleError {
         /// The limit.
         limit: usize,
     },
+}
+
+impl PickleError {
+    /// An instruction that is not executed.
+    pub(super) fn opcode(code: u8, offset: usize) -> Self {
+        let known = REFUSED.iter().find(|(refused, _)| *refused == code);
+        let name = known.map_or_else(|| format!("{code:#04x}"), |(_, name)| (*name).to_string());
+        Self::Opcode { name, offset }
+    }
 }

@@ -7,29 +7,6 @@ use super::{MAX_VALUES, Pickle, PickleError};
 
 type Result<T> = std::result::Result<T, PickleError>;
 
-/// Opcodes that are known and refused: those that build classes from text, extension codes, out-of-band
-/// buffers and the textual forms of protocol 0.
-const REFUSED: [(u8, &str); 15] = [
-    (b'i', "INST"),
-    (b'o', "OBJ"),
-    (0x82, "EXT1"),
-    (0x83, "EXT2"),
-    (0x84, "EXT4"),
-    (0x97, "NEXT_BUFFER"),
-    (0x98, "READONLY_BUFFER"),
-    (b'P', "PERSID"),
-    (b'S', "STRING"),
-    (b'V', "UNICODE"),
-    (b'F', "FLOAT"),
-    (b'I', "INT"),
-    (b'L', "LONG"),
-    (b'g', "GET"),
-    (b'p', "PUT"),
-];
-
-/// Newest protocol.
-const PROTOCOL: u8 = 5;
-
 /// Runs the program at the start of `bytes`.
 pub(super) fn run<'a>(bytes: &'a [u8], allowed: &dyn Fn(&str, &str) -> bool) -> Result<Pickle<'a>> {
     let mut machine = Machine {
@@ -51,10 +28,11 @@ pub(super) fn run<'a>(bytes: &'a [u8], allowed: &dyn Fn(&str, &str) -> bool) -> 
     Ok(Pickle { nodes: machine.nodes, root, length: machine.at })
 }
 
-struct Machine<'a, 'f> {
-    bytes: &'a [u8],
+/// The state of a run.
+pub(super) struct Machine<'a, 'f> {
+    pub(super) bytes: &'a [u8],
     /// Next byte.
-    at: usize,
+    pub(super) at: usize,
     /// First byte and name of the running instruction.
     start: usize,
     name: &'static str,
@@ -209,11 +187,7 @@ impl<'a> Machine<'a, '_> {
                 let place = self.named("MEMOIZE").memo.len() as u32;
                 self.remember(place)?;
             }
-            other => {
-                let known = REFUSED.iter().find(|(code, _)| *code == other);
-                let name = known.map_or_else(|| format!("{other:#04x}"), |(_, n)| (*n).to_string());
-                return Err(PickleError::Opcode { name, offset: self.start });
-            }
+            other => return Err(PickleError::opcode(other, self.start)),
         }
         Ok(None)
     }
@@ -223,52 +197,9 @@ impl<'a> Machine<'a, '_> {
         self
     }
 
-    fn operand(&self, expected: &'static str) -> PickleError {
+    pub(super) fn operand(&self, expected: &'static str) -> PickleError {
         PickleError::Operand { name: self.name, offset: self.start, expected }
     }
-
-    // The input.
-
-    fn take(&mut self, length: usize) -> Result<&'a [u8]> {
-        let end = self.at.checked_add(length).filter(|end| *end <= self.bytes.len());
-        let end = end.ok_or(PickleError::Truncated { offset: self.bytes.len() })?;
-        let taken = &self.bytes[self.at..end];
-        self.at = end;
-        Ok(taken)
-    }
-
-    fn byte(&mut self) -> Result<u8> {
-        Ok(self.take(1)?[0])
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let mut array = [0; N];
-        array.copy_from_slice(self.take(N)?);
-        Ok(array)
-    }
-
-    /// A length of `N` bytes, little-endian.
-    fn size<const N: usize>(&mut self) -> Result<usize> {
-        let mut wide = [0; 8];
-        wide[..N].copy_from_slice(self.take(N)?);
-        usize::try_from(u64::from_le_bytes(wide)).map_err(|_| self.operand("a smaller length"))
-    }
-
-    fn line(&mut self) -> Result<&'a str> {
-        let rest = &self.bytes[self.at..];
-        let Some(length) = rest.iter().position(|&byte| byte == b'\n') else {
-            return Err(PickleError::Truncated { offset: self.bytes.len() });
-        };
-        let line = self.take(length)?;
-        self.at += 1;
-        std::str::from_utf8(line).map_err(|_| self.operand("UTF-8"))
-    }
-
-    fn protocol(&mut self) -> Result<()> {
-        if self.byte()? > PROTOCOL { Err(self.operand("protocol 5 or older")) } else { Ok(()) }
-    }
-
-    // Values.
 
     fn node_of(&self, id: Id) -> &Node<'a> {
         &self.nodes[id.0 as usize]

@@ -8,6 +8,7 @@
 //! The opcodes are those of protocols 2 to 5 (Python's `pickletools` documents each).
 
 mod error;
+mod input;
 mod machine;
 mod value;
 
