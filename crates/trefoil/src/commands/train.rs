@@ -66,7 +66,7 @@ struct StageArgs {
     #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
     run: Option<PathBuf>,
     /// Train the noise predictor of this model folder further, with its own encoders; only with `unidiffuser`
-    /// (the network) and `all` (the network, and then the complete model folder)
+    /// (the network) and `all` (the network, and then the complete model folder). Where the recipe has more `num_layers`, the network gets them first
     #[arg(long, value_name = "MODEL")]
     from: Option<PathBuf>,
     /// Change a value of the recipe, such as clip.train.batch_size=32; may be repeated
