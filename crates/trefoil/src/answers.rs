@@ -126,11 +126,12 @@ impl RequestArgs {
     }
 }
 
-/// Neither parsing nor the library refuses anything here: an unknown item is an error of the answer.
-#[expect(clippy::unnecessary_wraps, reason = "the form that clap asks for")]
+/// An item, and the query that led to it after a `=`.
 fn past_event(text: &str) -> Result<PastEvent, String> {
-    let (item, query) = text.split_once('=').unwrap_or((text, ""));
-    Ok(PastEvent { item: item.into(), query: query.into() })
+    match text.split_once('=').unwrap_or((text, "")) {
+        ("", _) => Err("expected ITEM or ITEM=QUERY".into()),
+        (item, query) => Ok(PastEvent { item: item.into(), query: query.into() }),
+    }
 }
 
 /// An answer with an explanation of each of its items.

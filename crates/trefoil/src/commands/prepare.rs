@@ -30,6 +30,7 @@ Events have the columns user, item, time, kind, query and weight, of which only 
 event without a query is a recommendation that was taken. Catalogues have item, title, tags, picture and caption.
 The report says what the log can and cannot support. Exit code 1 of `--check`: there are bad rows, or something
 keeps a model from being trained.")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct PrepareArgs {
     /// Files of the log, and folders with files of its format
     #[arg(required = true, value_name = "LOG")]

@@ -57,7 +57,7 @@ struct Arguments {
     dim: usize,
 }
 
-fn arguments() -> Arguments {
+fn arguments() -> std::result::Result<Arguments, Box<dyn std::error::Error>> {
     let mut found = Arguments {
         sizes: Vec::new(),
         folder: None,
@@ -68,20 +68,20 @@ fn arguments() -> Arguments {
     };
     let mut all = std::env::args().skip(1);
     while let Some(argument) = all.next() {
-        let mut value = || all.next().unwrap_or_else(|| panic!("{argument} needs a value"));
+        let mut value = || all.next().ok_or_else(|| format!("{argument} needs a value"));
         match argument.as_str() {
-            "--folder" => found.folder = Some(value().into()),
-            "-o" => found.output = Some(value().into()),
-            "--part" => found.part = value(),
-            "--candidates" => found.candidates = value().parse().expect("a number"),
-            "--dim" => found.dim = value().parse().expect("a number"),
-            size => found.sizes.push(size.parse().expect("a number of items")),
+            "--folder" => found.folder = Some(value()?.into()),
+            "-o" => found.output = Some(value()?.into()),
+            "--part" => found.part = value()?,
+            "--candidates" => found.candidates = value()?.parse()?,
+            "--dim" => found.dim = value()?.parse()?,
+            size => found.sizes.push(size.parse()?),
         }
     }
     if found.sizes.is_empty() {
         found.sizes = vec![10_000, 100_000];
     }
-    found
+    Ok(found)
 }
 
 fn time(mut run: impl FnMut(usize) -> Result<()>) -> Result<Option<Latency>> {
@@ -203,8 +203,8 @@ fn page(outcomes: &[Outcome]) -> String {
     page
 }
 
-fn main() -> Result<()> {
-    let arguments = arguments();
+fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    let arguments = arguments()?;
     let own = std::env::temp_dir().join(format!("uditsr-serving-{}", std::process::id()));
     let folder = arguments.folder.clone().unwrap_or_else(|| own.clone());
     std::fs::create_dir_all(&folder)
@@ -216,10 +216,10 @@ fn main() -> Result<()> {
     }
     let page = page(&outcomes?);
     match arguments.output {
-        Some(path) => std::fs::write(&path, page).map_err(|source| Error::Write { path, source }),
-        None => {
-            print!("{page}");
-            Ok(())
+        Some(path) => {
+            std::fs::write(&path, page).map_err(|source| Error::Write { path, source })?
         }
+        None => print!("{page}"),
     }
+    Ok(())
 }
