@@ -33,6 +33,7 @@
 //! | [`multiply_adds`] | nothing: the processor's peak, to compare with |
 
 mod activation;
+mod allocator;
 mod attention;
 mod attention_flex;
 mod attention_rows;
@@ -54,6 +55,7 @@ mod simd;
 mod softmax;
 
 pub use activation::{Activation, activate, gelu, gelu_tanh, quick_gelu, silu};
+pub use allocator::keep_freed_memory;
 pub use attention::{AttentionMask, PackedAttention, attention, packed_attention};
 pub use convolution::{ConvolutionKernels, ConvolutionOptions, Padding, conv2d, upsample_conv2d};
 pub use extension::{Gradients3, Kernels};

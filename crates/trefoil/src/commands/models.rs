@@ -106,7 +106,9 @@ impl ModelsArgs {
 
 fn list(args: &JsonArgs) -> anyhow::Result<Answer> {
     let mut models: Vec<(String, PathBuf)> = Vec::new();
-    models.extend(model::shipped(model::SHIPPED).map(|path| ("(comes with Trefoil)".to_string(), path)));
+    models.extend(
+        model::shipped(model::SHIPPED).map(|path| ("(comes with Trefoil)".to_string(), path)),
+    );
     let cache = HubCache::of_user();
     for id in cache.iter().flat_map(HubCache::list) {
         models.extend(cache.as_ref().and_then(|c| c.find(&id)).map(|path| (id.to_string(), path)));

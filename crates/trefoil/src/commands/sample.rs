@@ -29,7 +29,7 @@ pub(crate) struct SampleArgs {
     #[command(subcommand)]
     other: Option<Other>,
     #[command(flatten)]
-    anything: Option<AnythingArgs>,
+    anything: AnythingArgs,
 }
 
 /// Systems that draw in another way.
@@ -67,10 +67,9 @@ struct What {
 impl SampleArgs {
     /// Runs the command.
     pub(crate) fn run(self, talk: Talk) -> anyhow::Result<Answer> {
-        match (self.other, self.anything) {
-            (Some(Other::Edm(args)), _) => args.run(talk),
-            (None, Some(args)) => args.run(talk),
-            (None, None) => anyhow::bail!("nothing to draw was named"),
+        match self.other {
+            Some(Other::Edm(args)) => args.run(talk),
+            None => self.anything.run(talk),
         }
     }
 }

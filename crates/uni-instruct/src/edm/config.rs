@@ -330,7 +330,10 @@ mod tests {
             (UNetConfig { resolution: 30, ..good() }, "resolution"),
             (UNetConfig { model_channels: 6, ..good() }, "model_channels"),
             (UNetConfig { model_channels: 132, ..good() }, "model_channels"),
-            (UNetConfig { channel_mult: vec![1, 17], ..good() }, "model_channels"),
+            (
+                UNetConfig { model_channels: 48, channel_mult: vec![1, 2, 2], ..good() },
+                "model_channels",
+            ),
             (UNetConfig { model_channels: 20, head_channels: Some(13), ..good() }, "head_channels"),
             (UNetConfig { num_blocks: 0, ..good() }, "num_blocks"),
             (UNetConfig { dropout: 1.0, ..good() }, "dropout"),

@@ -173,7 +173,9 @@ mod tests {
         let (low, _, high) = median(TimeLaw::Levels { sigmas: vec![0.5, 2.0] });
         assert_eq!((low, high), (0.5, 2.0));
         let (low, _, high) = median(TimeLaw::VariancePreserving { first: 0.02, last: 0.98 });
-        assert!(low > 0.01 && high < 200.0 && high > 50.0, "{low} {high}");
+        let [least, most] = [0.02, 0.98].map(|t| VpSchedule::default().level(t).edm_sigma());
+        assert!(low >= least && low < 1.02 * least, "{low} {least}");
+        assert!(high <= most && high > 0.98 * most, "{high} {most}");
     }
 
     #[test]
