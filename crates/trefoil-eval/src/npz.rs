@@ -214,7 +214,8 @@ impl Values<'_> {
             Self::Integer(values) => ("<i8", values.iter().flat_map(|v| v.to_le_bytes()).collect()),
             Self::Byte(values) => ("|u1", values.to_vec()),
         };
-        let sizes: String = shape.iter().map(|size| format!("{size}, ")).collect();
+        let sizes: Vec<String> = shape.iter().map(|size| format!("{size}, ")).collect();
+        let sizes = sizes.concat();
         let mut header =
             format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({sizes}), }}");
         // Numbers begin at a multiple of 64 bytes, after a line feed.

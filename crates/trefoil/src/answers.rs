@@ -143,12 +143,15 @@ struct Explained<'a> {
     why: Option<Vec<Explanation>>,
 }
 
+/// Says why an item is in an answer.
+type Explain<'a> = &'a dyn Fn(&str) -> uditsr::Result<Explanation>;
+
 /// Prints an answer; `explain` says why an item is in it, if that was asked for.
 pub(crate) fn print_answer(
     answer: &Answer,
     json: bool,
     talk: Talk,
-    explain: Option<&dyn Fn(&str) -> uditsr::Result<Explanation>>,
+    explain: Option<Explain<'_>>,
 ) -> anyhow::Result<crate::Answer> {
     // BM25 and popularity have no intents to tell of.
     let is_of_model = matches!(answer.order, Order::Model | Order::ModelAndText);
@@ -235,7 +238,8 @@ pub(crate) fn explanation(why: &Explanation, indent: &str) -> String {
     if why.is_cold {
         lines.push("the item has no event: its vector comes from its words".into());
     }
-    lines.into_iter().map(|line| format!("{indent}{line}\n")).collect()
+    let lines: Vec<String> = lines.into_iter().map(|line| format!("{indent}{line}\n")).collect();
+    lines.concat()
 }
 
 /// A text whose line breaks and tabs, which separate results, are blanks.

@@ -141,10 +141,7 @@ impl DistillArgs {
             ));
             return Ok(Answer::Yes);
         }
-        let folder = match (&self.resume, &self.run) {
-            (Some(run), _) | (None, Some(run)) => run,
-            (None, None) => anyhow::bail!("`--run` is missing"),
-        };
+        let folder = self.resume.as_ref().or(self.run.as_ref()).context("`--run` is missing")?;
         let run = match &self.resume {
             Some(_) => RunFolder::open(folder)?,
             None => RunFolder::open_or_create(folder, &recipe.to_toml()?)?,
@@ -250,7 +247,8 @@ fn compare(args: &CompareArgs, talk: Talk) -> anyhow::Result<Answer> {
     let Some(entries) = entries else { return Ok(Answer::Interrupted) };
     let folder = pictures.file_name().and_then(|name| name.to_str()).unwrap_or(".");
     let recipes: Vec<_> = args.recipes.iter().map(|path| path.display().to_string()).collect();
-    let changes: String = args.changes.iter().map(|change| format!(" --set {change}")).collect();
+    let changes: Vec<_> = args.changes.iter().map(|change| format!(" --set {change}")).collect();
+    let changes = changes.concat();
     let mixture = args.mixture.as_ref().map(|path| format!(" --mixture {}", path.display()));
     let command = format!(
         "trefoil distill compare {} --seeds {}{}{changes} --runs {} -o {}",

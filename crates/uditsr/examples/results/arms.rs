@@ -74,13 +74,16 @@ const ALONE_WORDS: &str = "translation alone, user's words";
 const LIGHT: &str = "LightGCN, all clicks";
 const BM25: &str = "BM25, titles and searches";
 
+/// What an arm changes.
+type Change = fn(&mut ModelConfig, &mut TrainConfig);
+
 /// All arms. A new one is a row here.
 pub(crate) fn arms() -> Vec<Arm> {
     let mut arms = Vec::new();
     let mut add = |name, group, tuned_as, recipe| arms.push(Arm { name, group, tuned_as, recipe });
     add(PUBLISHED, Group::Published, PUBLISHED, Recipe::Model(|_, _| {}));
 
-    let searched: [(&str, fn(&mut ModelConfig, &mut TrainConfig)); 4] = [
+    let searched: [(&str, Change); 4] = [
         ("translation term", |model, _| model.translation_term = TranslationTerm::Dot),
         ("all corrections", |model, train| {
             correct(model);
@@ -107,7 +110,7 @@ pub(crate) fn arms() -> Vec<Arm> {
     for (name, recipe) in fused {
         add(name, Group::Fusion, name, recipe);
     }
-    let inherited: [(&str, &str, fn(&mut ModelConfig, &mut TrainConfig)); 4] = [
+    let inherited: [(&str, &str, Change); 4] = [
         ("translation term, distance", "translation term", |model, _| {
             model.translation_term = TranslationTerm::Distance;
         }),
@@ -135,7 +138,7 @@ pub(crate) fn arms() -> Vec<Arm> {
         };
         add(name, Group::Ablation, PUBLISHED, Recipe::Ablated(ablation));
     }
-    let options: [(&str, fn(&mut ModelConfig, &mut TrainConfig)); 4] = [
+    let options: [(&str, Change); 4] = [
         ("batches of 256", |_, train| batches(train, 256)),
         ("batches of 4096", |_, train| batches(train, 4096)),
         ("intents refreshed every 4 steps", |_, train| train.refresh_intents = 4),

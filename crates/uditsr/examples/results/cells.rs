@@ -66,7 +66,7 @@ enum Line {
 /// All finished trainings, and the file that holds them.
 pub(crate) struct Cells {
     path: PathBuf,
-    cells: BTreeMap<Key, Cell>,
+    trained: BTreeMap<Key, Cell>,
     facts: BTreeMap<String, String>,
 }
 
@@ -91,7 +91,7 @@ impl Cells {
                 Line::Facts { world, facts } => drop(known.insert(world, facts)),
             }
         }
-        Ok(Self { path: path.into(), cells, facts: known })
+        Ok(Self { path: path.into(), trained: cells, facts: known })
     }
 
     /// Sizes of a log, as a sentence.
@@ -107,25 +107,29 @@ impl Cells {
     }
 
     pub(crate) fn get(&self, key: &Key) -> Option<&Cell> {
-        self.cells.get(key)
+        self.trained.get(key)
     }
 
     /// Finished seeds of an arm.
     pub(crate) fn seeds(&self, world: &str, arm: &str) -> Vec<&Cell> {
         let of = |key: &Key| key.world == world && key.arm == arm;
         let is_seed = |key: &Key| matches!(key.run, Run::Seed(_));
-        self.cells.iter().filter(|(key, _)| of(key) && is_seed(key)).map(|(_, cell)| cell).collect()
+        self.trained
+            .iter()
+            .filter(|(key, _)| of(key) && is_seed(key))
+            .map(|(_, cell)| cell)
+            .collect()
     }
 
     /// Seconds of all trainings.
     pub(crate) fn seconds(&self) -> f64 {
-        self.cells.values().map(|cell| cell.seconds).sum()
+        self.trained.values().map(|cell| cell.seconds).sum()
     }
 
     /// Adds a training and writes it.
     pub(crate) fn add(&mut self, key: Key, cell: Cell) -> Result<()> {
         self.append(&Line::Training { key: key.clone(), cell: cell.clone() })?;
-        self.cells.insert(key, cell);
+        self.trained.insert(key, cell);
         Ok(())
     }
 

@@ -91,7 +91,7 @@ pub(crate) fn write(path: &Path, cells: &Cells, plan: &Plan) -> Result<()> {
         WORLDS.iter().filter(|world| !cells.seeds(world.name, PUBLISHED).is_empty()).collect();
     summary(&mut text, cells, &shown);
     for world in &shown {
-        section(&mut text, cells, world)?;
+        section(&mut text, cells, world);
     }
     text.push_str(include_str!("closing.md"));
     let next = path.with_extension("md.tmp");
@@ -165,7 +165,7 @@ fn ranking(cells: &Cells, world: &World, column: &Column) -> Vec<(Arm, Spread)> 
     ranked
 }
 
-fn section(text: &mut String, cells: &Cells, world: &World) -> Result<()> {
+fn section(text: &mut String, cells: &Cells, world: &World) {
     let _ = writeln!(text, "## {}\n\n{}\n", world.name, one_line(world.about));
     if let Some(facts) = cells.facts(world.name) {
         let _ = writeln!(text, "{facts}\n");
@@ -178,7 +178,6 @@ fn section(text: &mut String, cells: &Cells, world: &World) -> Result<()> {
     text.push_str("\nBy user, ndcg@5 of the sampled protocol:\n\n");
     table(text, cells, world, &SEGMENT_COLUMNS);
     settings(text, cells, world);
-    Ok(())
 }
 
 fn table(text: &mut String, cells: &Cells, world: &World, columns: &[Column]) {

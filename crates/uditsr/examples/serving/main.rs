@@ -217,7 +217,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let page = page(&outcomes?);
     match arguments.output {
         Some(path) => {
-            std::fs::write(&path, page).map_err(|source| Error::Write { path, source })?
+            std::fs::write(&path, page).map_err(|source| Error::Write { path, source })?;
         }
         None => print!("{page}"),
     }

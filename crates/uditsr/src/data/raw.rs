@@ -173,7 +173,7 @@ enum Content {
     Items,
 }
 
-impl<'s> Sink<'s> {
+impl Sink<'_> {
     /// A sink that keeps all rows.
     pub(crate) fn new(max_bad_rows: usize) -> Self {
         let mut queries = Interner::default();

@@ -67,7 +67,7 @@ impl Recommender {
         if terms.all.is_empty() {
             return Err(Error::config("query", "has no words"));
         }
-        let limit = self.pool(k, options)?;
+        let limit = Self::pool(k, options)?;
         let (kind, user) = self.user_of(user, options)?;
         let seen = if options.exclude_seen.unwrap_or(false) { &user.seen[..] } else { &[] };
         let allowed = self.catalogue.allowed(&options.filter, &self.items, seen);
@@ -124,7 +124,7 @@ impl Recommender {
         let (kind, user) = self.user_of(user, options)?;
         let seen = if options.exclude_seen.unwrap_or(true) { &user.seen[..] } else { &[] };
         let allowed = self.catalogue.allowed(&options.filter, &self.items, seen);
-        let limit = self.pool(k, options)?;
+        let limit = Self::pool(k, options)?;
         let (order, source, ranked) = if kind == UserKind::Stranger {
             let all = allowed.list(self.items()).into_iter();
             let found =
@@ -166,7 +166,7 @@ impl Recommender {
     pub fn similar(&self, item: &str, k: usize, options: &RequestOptions) -> Result<Answer> {
         let item = self.item_number(item)?;
         let allowed = self.catalogue.allowed(&options.filter, &self.items, &[item]);
-        let limit = self.pool(k, options)?;
+        let limit = Self::pool(k, options)?;
         let Ranked { found, retrieval } = self.near(item, &allowed, limit);
         Ok(self.answer(
             self.hits(found, k, options, |_| Source::Model),
@@ -279,7 +279,7 @@ impl Recommender {
     }
 
     /// How many items are ranked for an answer of `k`.
-    fn pool(&self, k: usize, options: &RequestOptions) -> Result<usize> {
+    fn pool(k: usize, options: &RequestOptions) -> Result<usize> {
         if !(0.0..=1.0).contains(&options.diversity) {
             return Err(Error::config(
                 "diversity",

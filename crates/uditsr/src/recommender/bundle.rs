@@ -48,7 +48,8 @@ fn fingerprint(folder: &Path) -> Result<String> {
     ] {
         hash.update(Sha256::digest(read(&folder.join(name))?));
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    let digits: Vec<String> = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(digits.concat())
 }
 
 impl Bundle {

@@ -236,7 +236,7 @@ impl Index {
 
     /// The largest inner product that an item of a cluster may have with a target, with room for the
     /// rounding of the sums.
-    fn reach(&self, ball: &Ball, target: &[f32]) -> f32 {
+    fn reach(ball: &Ball, target: &[f32]) -> f32 {
         let length = dot(target, target).sqrt();
         let middle = dot(&ball.middle, &ball.middle).sqrt();
         dot(&ball.middle, target) + length * (ball.radius + 1e-4 * (ball.radius + middle))
@@ -279,7 +279,7 @@ impl Index {
             let extreme = ball.squares[usize::from(expansion.square_weight > 0.0)];
             let target = row(&expansion.targets, self.dim, cluster);
             let rest = expansion.offsets[cluster] + expansion.square_weight * extreme;
-            self.reach(ball, target) + rest + 1e-4 * rest.abs()
+            Self::reach(ball, target) + rest + 1e-4 * rest.abs()
         };
         let bounds = self.balls.iter().enumerate().map(bound).collect();
         self.pass(
@@ -307,7 +307,7 @@ impl Index {
         let mut padded = target.to_vec();
         padded.resize(self.stride, 0.0);
         let bound = |ball: &Ball| {
-            let reach = self.reach(ball, target);
+            let reach = Self::reach(ball, target);
             let length = ball.squares[usize::from(reach < 0.0)].sqrt().max(f32::MIN_POSITIVE);
             reach / length + 1e-4 * (reach / length).abs()
         };

@@ -319,9 +319,12 @@ impl State {
         let d = self.dim();
         let index = user as usize;
         if index >= self.users.len() {
-            let mut newcomer = UserNode::default();
-            newcomer.words = self.top_words(&[]);
-            (newcomer.sum, newcomer.queries) = (vec![0.0; d], vec![0.0; d]);
+            let newcomer = UserNode {
+                words: self.top_words(&[]),
+                sum: vec![0.0; d],
+                queries: vec![0.0; d],
+                ..UserNode::default()
+            };
             self.users.resize(index + 1, newcomer);
         }
         self.send_seconds(index, -1.0);

@@ -65,13 +65,11 @@ impl SampleRequest {
         if classes == 0 {
             return None;
         }
-        match self.classes.get(place) {
-            Some(class) => *class,
-            None => {
-                let mut stream = self.seed.stream("class", self.indices[place]);
-                Some(stream.below(classes as u64) as usize)
-            }
+        if let Some(class) = self.classes.get(place) {
+            return *class;
         }
+        let mut stream = self.seed.stream("class", self.indices[place]);
+        Some(stream.below(classes as u64) as usize)
     }
 }
 

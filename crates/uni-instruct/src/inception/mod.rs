@@ -102,7 +102,9 @@ impl Inception {
             let mut bias = Vec::with_capacity(outputs[0]);
             for (i, row) in weight.chunks_exact_mut(shape[1..].iter().product()).enumerate() {
                 let scale = gain[i] / (variance[i] + EPSILON).sqrt();
-                row.iter_mut().for_each(|w| *w *= scale);
+                for weight in row {
+                    *weight *= scale;
+                }
                 bias.push(shift[i] - mean[i] * scale);
             }
             let [vertical, horizontal] = layer.padding;

@@ -124,7 +124,9 @@ impl RatioSettings {
             }
         }
         let [low, high] = self.bounds.map(f64::ln);
-        logs.iter_mut().for_each(|l| *l = l.clamp(low, high));
+        for log in &mut logs {
+            *log = log.clamp(low, high);
+        }
         (logs, at_limit as f64 / logits.len().max(1) as f64)
     }
 
@@ -133,7 +135,9 @@ impl RatioSettings {
         let mut weights: Vec<Weights> = log_ratios.iter().map(|l| divergence.weights(*l)).collect();
         if self.unit_mean {
             let mean = weights.iter().map(|w| w.h).sum::<f64>() / weights.len().max(1) as f64;
-            weights.iter_mut().for_each(|w| *w = w.scaled(mean.max(1e-8).recip()));
+            for weight in &mut weights {
+                *weight = weight.scaled(mean.max(1e-8).recip());
+            }
         }
         weights
     }

@@ -252,13 +252,11 @@ impl ToyProblem {
     fn start(&self) -> Tensor<2> {
         let mut stream = self.seed.stream("points", 0);
         let Points { count, from, .. } = self.config.points;
-        match from {
-            Some(label) => self.draw(&mut stream, &vec![Some(label); count]),
-            None => {
-                let shape = [count, self.mixture.dims()];
-                stream.normal_tensor(shape, &self.device) * self.sigma_data()
-            }
+        if let Some(label) = from {
+            return self.draw(&mut stream, &vec![Some(label); count]);
         }
+        let shape = [count, self.mixture.dims()];
+        stream.normal_tensor(shape, &self.device) * self.sigma_data()
     }
 
     /// The teacher's sample from noise of level `80 sd`: Heun's method with 18 steps.

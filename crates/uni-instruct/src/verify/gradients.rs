@@ -26,7 +26,9 @@ fn gradient(bench: &Bench, estimator: &Estimator, f: Divergence, sigma: f64, n: 
         Estimator::Expanded(_) => 2.0 * sigma.powi(-4),
     };
     let mut gradient = bench.gradient(estimator, &|l| f.weights(l), &vec![sigma; n], None);
-    gradient.iter_mut().for_each(|g| *g *= scale);
+    for g in &mut gradient {
+        *g *= scale;
+    }
     gradient
 }
 

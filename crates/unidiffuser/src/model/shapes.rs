@@ -128,7 +128,7 @@ fn layers(file: &WeightFile, tower: &str) -> usize {
 
 /// How many names of a series there are.
 fn count(file: &WeightFile, name: impl Fn(usize) -> String) -> usize {
-    (0..).take_while(|&i| file.tensor(&name(i)).is_some()).count()
+    (0..usize::MAX).take_while(|&i| file.tensor(&name(i)).is_some()).count()
 }
 
 /// The shape of a tensor that the sizes follow from.

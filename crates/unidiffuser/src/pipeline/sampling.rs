@@ -131,7 +131,7 @@ impl<'a> Sampling<'a> {
                     let parts = |x| shapes.split(x);
                     let (state, mut predicted) = (parts(x), parts(predicted));
                     edited.hold(&state, &mut predicted, level);
-                    shapes.join_codes(predicted)
+                    Shapes::join_codes(predicted)
                 }
                 None => predicted,
             })

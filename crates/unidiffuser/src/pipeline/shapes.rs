@@ -58,7 +58,7 @@ impl Shapes {
     }
 
     /// [`Shapes::join`] of what [`Shapes::split`] returned.
-    pub(super) fn join_codes(&self, codes: Codes) -> Tensor<2> {
+    pub(super) fn join_codes(codes: Codes) -> Tensor<2> {
         let image = codes.image.map(|i| [i.z.flatten::<2>(1, 3), i.clip.flatten::<2>(1, 2)]);
         let text = codes.text.map(|y| y.flatten::<2>(1, 2));
         Tensor::cat(image.into_iter().flatten().chain(text).collect(), 1)

@@ -57,12 +57,11 @@ impl NoiseSource for Replay {
         if kind != NoiseKind::Posterior {
             self.next += 1;
         }
-        match recorded.filter(|values| values.len() == count) {
-            Some(values) => values.clone(),
-            None => {
-                self.wrong += 1;
-                vec![0.0; count]
-            }
+        if let Some(values) = recorded.filter(|values| values.len() == count) {
+            values.clone()
+        } else {
+            self.wrong += 1;
+            vec![0.0; count]
         }
     }
 }

@@ -20,8 +20,10 @@ const CLASSES: [&str; 10] =
 pub(super) fn split_of(name: &str) -> Option<&'static str> {
     match name {
         "test_batch.bin" => Some("test"),
-        name if name.starts_with("data_batch") && name.ends_with(".bin") => Some("train"),
-        _ => None,
+        name => {
+            let stem = name.strip_suffix(".bin")?;
+            stem.starts_with("data_batch").then_some("train")
+        }
     }
 }
 

@@ -134,12 +134,9 @@ impl FidArgs {
         let set = Set::open(&self.judged, &device)?;
         let side = self.resolution.or_else(|| set.resolution());
         let mut reference = Reference::open(&self.reference, &self, side)?;
-        let side = match (side, reference.side()) {
-            (Some(side), _) | (None, Some(side)) => side,
-            (None, None) => {
-                let message = "the side of the pictures follows from neither set";
-                return Err(hinted(message, "give it by `--resolution PIXELS`"));
-            }
+        let Some(side) = side.or_else(|| reference.side()) else {
+            let message = "the side of the pictures follows from neither set";
+            return Err(hinted(message, "give it by `--resolution PIXELS`"));
         };
         let network = self.network(&mut reference, &device)?;
         let statistics = self.statistics(&mut reference, &*network, talk)?;
@@ -192,15 +189,15 @@ impl FidArgs {
                     pictures.axes = Some(axes.clone());
                     Box::new(axes)
                 }
-                Reference::Statistics(statistics) => match &statistics.pixels {
-                    Some(pixels) => Box::new(pixels.clone()),
-                    None => {
+                Reference::Statistics(statistics) => {
+                    let Some(pixels) = &statistics.pixels else {
                         let path = self.reference.display();
                         let message = format!("{path} has no axes of pixels");
                         let hint = "its features come from a network: name it by `--features`";
                         return Err(hinted(message, hint));
-                    }
-                },
+                    };
+                    Box::new(pixels.clone())
+                }
             },
             Source::Clip => {
                 let folder = model::find(self.model.as_deref())?;

@@ -144,11 +144,12 @@ fn available() -> Option<usize> {
     Some(line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()? * 1024)
 }
 
+/// The folder of a network and its tensors.
+type Stored = (&'static str, Vec<(String, StoredTensor)>);
+
 /// The tensors of every network after their names and shapes were checked.
-pub(super) fn stored(
-    files: &ModelFiles,
-) -> Result<Vec<(&'static str, Vec<(String, StoredTensor)>)>> {
-    fn of<C: Component>(part: &Part<C>) -> Result<(&'static str, Vec<(String, StoredTensor)>)> {
+pub(super) fn stored(files: &ModelFiles) -> Result<Vec<Stored>> {
+    fn of<C: Component>(part: &Part<C>) -> Result<Stored> {
         Ok((C::FOLDER, part.stored()?))
     }
     Ok(vec![

@@ -1,5 +1,6 @@
 //! `trefoil train uditsr`: a recommender from a prepared log.
 
+use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -118,7 +119,7 @@ fn line(record: &EpochRecord) -> String {
     if let Some(valid) = &record.valid {
         for (name, report) in [("search", &valid.search), ("recommendation", &valid.recommend)] {
             if let Some(ndcg) = report.as_ref().and_then(|report| report.ndcg(5)) {
-                text.push_str(&format!(", ndcg@5 of {name} {ndcg:.4}"));
+                let _ = write!(text, ", ndcg@5 of {name} {ndcg:.4}"); // writing to memory cannot fail
             }
         }
     }
