@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use datafusion::arrow::array::{Array as _, AsArray as _, RecordBatch};
 use datafusion::arrow::compute::cast;
@@ -10,13 +11,13 @@ use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, collect};
 use datafusion::prelude::{DataFrame, ParquetReadOptions, SessionConfig, SessionContext};
 use tempfile::TempDir;
 
 use crate::functions;
+use crate::memory::SharedMemory;
 use crate::{Error, Result};
 
 /// How an engine in this process works.
@@ -59,7 +60,7 @@ impl Engine {
             .with_mode(DiskManagerMode::Directories(vec![spill]))
             .with_max_temp_directory_size(options.disk);
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(FairSpillPool::new(options.memory)))
+            .with_memory_pool(Arc::new(SharedMemory::new(options.memory)))
             .with_disk_manager_builder(disk)
             .build_arc()
             .map_err(Error::query("start of the engine"))?;
@@ -71,7 +72,9 @@ impl Engine {
             .with_target_partitions(threads)
             .with_batch_size((share / 4096).clamp(512, 8192))
             .with_sort_spill_reservation_bytes((share / 16).clamp(64 << 10, 10 << 20))
-            .set_usize(ROW_GROUP, (share / 1024).clamp(4096, 262_144));
+            // As many files as threads write at the same time, each of which takes memory.
+            .set_str("datafusion.execution.minimum_parallel_output_files", "1")
+            .set_usize(ROW_GROUP, (share / 2048).clamp(4096, 262_144));
         let state = SessionStateBuilder::new()
             .with_default_features()
             .with_config(config)
@@ -109,7 +112,9 @@ impl Engine {
         let place = path.display().to_string().replace('\'', "''");
         let copy = format!("COPY ({query}) TO '{place}/' STORED AS PARQUET");
         let frame = self.context.sql(&copy).await.map_err(&fail)?;
+        let begin = Instant::now();
         self.collect(frame).await.map_err(&fail)?;
+        tracing::info!(table = name, seconds = begin.elapsed().as_secs_f64(), "made");
         // A table without rows may have no file, so the files are not asked for the columns.
         self.register(name, &schema).await
     }
@@ -148,14 +153,16 @@ impl Engine {
         check(plan.as_ref()).map_err(&fail)?;
         let stream = datafusion::physical_plan::execute_stream(Arc::clone(&plan), task);
         let stream = stream.map_err(&fail)?;
-        Ok(Rows { stream, plan, engine: self, step: step.into() })
+        Ok(Rows { stream, plan, engine: self, step: step.into(), begin: Instant::now() })
     }
 
     /// The only row of a query: integers, zero where there is none.
     pub(crate) async fn one<const N: usize>(&self, step: &str, query: &str) -> Result<[i64; N]> {
         let fail = Error::query(step);
         let frame = self.context.sql(query).await.map_err(&fail)?;
+        let begin = Instant::now();
         let batches = self.collect(frame).await.map_err(&fail)?;
+        tracing::info!(step, seconds = begin.elapsed().as_secs_f64(), "counted");
         let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
         let Some(batch) = batches.iter().find(|batch| batch.num_rows() == 1 && rows == 1) else {
             let (expected, found) = ("one row".into(), format!("{rows} rows"));
@@ -193,6 +200,7 @@ pub(crate) struct Rows<'a> {
     plan: Arc<dyn ExecutionPlan>,
     engine: &'a Engine,
     step: String,
+    begin: Instant,
 }
 
 impl Rows<'_> {
@@ -202,6 +210,8 @@ impl Rows<'_> {
         if let Some(batch) = self.stream.next().await {
             return batch.map(Some).map_err(Error::query(&self.step));
         }
+        let seconds = self.begin.elapsed().as_secs_f64();
+        tracing::info!(step = self.step, seconds, "read");
         let spilled = spilled(self.plan.as_ref());
         self.engine.spilled.fetch_add(spilled, Ordering::Relaxed);
         Ok(None)

@@ -11,6 +11,7 @@ pub mod cluster;
 mod engine;
 mod error;
 mod functions;
+mod memory;
 mod preparation;
 mod rows;
 mod steps;

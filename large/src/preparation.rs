@@ -1,6 +1,7 @@
 //! The preparation as a whole.
 
 use std::path::Path;
+use std::time::Instant;
 
 use uditsr::data::engine::Staged;
 use uditsr::data::{Prepare, Report, Vocabulary};
@@ -61,12 +62,14 @@ impl<'a> Preparation<'a> {
 
     /// Reads the files into the table `events`.
     fn stage(&self) -> Result<Staged> {
+        let begin = Instant::now();
         let path = self.engine.path("events");
         std::fs::create_dir_all(&path)
             .map_err(|source| Error::Work { path: path.clone(), source })?;
         let mut writer = RowWriter::new(path);
         let staged = self.prepare.stage(|event| writer.push(event))?;
         writer.finish()?;
+        tracing::info!(rows = staged.read, seconds = begin.elapsed().as_secs_f64(), "read files");
         Ok(staged)
     }
 }

@@ -41,6 +41,7 @@ pub(crate) fn write_log(folder: &Path, seed: u64, rows: usize) -> Prepare {
     let mut numbers = Numbers(seed);
     let mut text = String::from("user,item,time,kind,query,weight\n");
     let mut previous = String::new();
+    let mut last: Option<(String, String, Option<u64>)> = None;
     for _ in 0..rows {
         if numbers.below(20) == 0 && !previous.is_empty() {
             text.push_str(&previous);
@@ -58,11 +59,19 @@ pub(crate) fn write_log(folder: &Path, seed: u64, rows: usize) -> Prepare {
             _ => numbers.below(60).to_string(),
         };
         let time = match numbers.below(12) {
-            0 => String::new(),
-            1 => (1_600_000_000 + numbers.below(3)).to_string(),
-            _ => (1_600_000_000 + numbers.below(2_000_000)).to_string(),
+            0 => None,
+            1 => Some(1_600_000_000 + numbers.below(3)),
+            _ => Some(1_600_000_000 + numbers.below(2_000_000)),
         };
-        let query = match numbers.below(3) {
+        let mut event = (user, item, time);
+        let again = numbers.below(8) == 0;
+        if let (true, Some((user, item, time))) = (again, last) {
+            event = (user, item, time.map(|time| time + numbers.below(100)));
+        }
+        last = Some(event.clone());
+        let (user, item, time) = event;
+        let time = time.map_or(String::new(), |time| time.to_string());
+        let query = match numbers.below(if again { 1 } else { 3 }) {
             0 => (0..=numbers.below(3))
                 .map(|_| WORDS[numbers.below(WORDS.len() as u64) as usize])
                 .collect::<Vec<_>>()
@@ -118,7 +127,7 @@ fn every_other_option() {
     let plain = PrepareOptions { negatives: 5, ..PrepareOptions::default() };
     for (seed, what, options) in [
         (11, "hidden queries", PrepareOptions { mask_queries: 0.4, seed: 3, ..plain.clone() }),
-        (12, "core", PrepareOptions { core: Some(12), ..plain.clone() }),
+        (12, "core", PrepareOptions { core: Some(8), ..plain.clone() }),
         (13, "joined queries", PrepareOptions { queries: Queries::Joined, ..plain.clone() }),
         (
             14,

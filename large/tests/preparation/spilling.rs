@@ -10,7 +10,7 @@ use crate::options::Numbers;
 #[test]
 fn a_log_larger_than_memory_is_spilled_and_prepared_to_the_same_bits() {
     const ROWS: u64 = 500_000;
-    const MEMORY: usize = 24 << 20;
+    const MEMORY: usize = 20 << 20;
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("events.csv");
     let mut numbers = Numbers(5);
