@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use super::*;
 use crate::data::{Prepare, PrepareOptions, SplitRule};
 use crate::model::{FinalActivation, Generator, ModelConfig, TranslationTerm};
@@ -18,11 +20,11 @@ fn bundle(model: &ModelConfig, items: u32, epochs: usize) -> Bundle {
         } else {
             String::new()
         };
-        events.push_str(&format!("u{user},i{item},{time},{query}\n"));
+        writeln!(events, "u{user},i{item},{time},{query}").unwrap();
     }
     let mut titles = "item,title,tags\n".to_owned();
     for item in 0..items + 3 {
-        titles.push_str(&format!("i{item},topic{} thing number{item},tag{}\n", item % 5, item % 2));
+        writeln!(titles, "i{item},topic{} thing number{item},tag{}", item % 5, item % 2).unwrap();
     }
     std::fs::write(&log, events).unwrap();
     std::fs::write(&catalogue, titles).unwrap();
@@ -109,7 +111,7 @@ fn a_pass_finds_the_best_of_all_rows() {
             let query = scorer.query(&[2, 3]);
             for query in [Some(&query[..]), None] {
                 let expansion = scorer.expand(user.view(), query, index.centres());
-                let is_allowed = |item: u32| item % 3 != 0;
+                let is_allowed = |item: u32| !item.is_multiple_of(3);
                 let found = index.candidates(&expansion, 10, &is_allowed);
                 let all = index.candidates(&expansion, 1000, &is_allowed);
                 assert_eq!(all.len(), 402);

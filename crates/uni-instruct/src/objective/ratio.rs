@@ -155,8 +155,8 @@ mod tests {
 
     #[test]
     fn bins_bring_the_mean_ratio_to_one() {
-        let bins = Some(Bins { count: 2, min: 0.1, max: 10.0, rate: 0.0 });
-        let settings = RatioSettings { bins, ..RatioSettings::default() };
+        let bins = Bins { count: 2, min: 0.1, max: 10.0, rate: 0.0 };
+        let settings = RatioSettings { bins: Some(bins), ..RatioSettings::default() };
         let mut state = settings.calibration();
         let sigma = [0.2, 0.3, 5.0, 6.0];
         let logits = [1.0, 2.0, -1.0, 20.0];
@@ -166,7 +166,7 @@ mod tests {
             let mean = 0.5 * (pair[0].exp() + pair[1].exp());
             assert!((mean - 1.0).abs() < 2e-3, "{mean}");
         }
-        let kept = RatioSettings { bins: Some(Bins { rate: 0.5, ..bins.unwrap() }), ..settings };
+        let kept = RatioSettings { bins: Some(Bins { rate: 0.5, ..bins }), ..settings };
         kept.log_ratios(&[0.0; 4], &sigma, &mut state);
         let expected = 0.5 * (1.0_f64.exp() + 2.0_f64.exp()) / 2.0 + 0.5;
         assert!((state.means[0].unwrap() - expected).abs() < 1e-12);
