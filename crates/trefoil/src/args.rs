@@ -52,7 +52,7 @@ pub(crate) struct TalkArgs {
 /// Which model, and where it runs.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ModelArgs {
-    /// Model folder, a `uvit_v*.pth` among the authors' files, or OWNER/NAME[@REVISION] in the cache of Hugging Face
+    /// Model folder, a `uvit_v*.pth` among the authors' files, or `OWNER/NAME[@REVISION]` in the cache of Hugging Face
     /// [default: the model that comes with Trefoil]
     #[arg(
         short,

@@ -76,7 +76,7 @@ impl UniDiffuser {
     /// Writes a complete model folder, the index last: a folder without it is unfinished.
     ///
     /// # Errors
-    /// [`Error::Write`] with the file, or [`Error::NonFinite`] when a weight does not survive the
+    /// [`trefoil_core::Error::Write`] with the file, or [`trefoil_core::Error::NonFinite`] when a weight does not survive the
     /// conversion to `precision`.
     pub fn save(&self, folder: &Path, precision: Precision) -> Result<()> {
         let config = &self.config;
