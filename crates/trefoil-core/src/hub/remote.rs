@@ -144,27 +144,25 @@ impl Hub {
     ) -> Result<Option<Part>, Failure> {
         let url = self.url(id, commit, file);
         let reply = self.request(&url, (start > 0).then_some(start))?;
-        let part =
-            |start| Some(Part { start, bytes: Box::new(Body::into_reader(reply.into_body())) });
+        let whole = |reply: Response<Body>, start| {
+            Some(Part { start, bytes: Box::new(reply.into_body().into_reader()) })
+        };
         match reply.status() {
             StatusCode::RANGE_NOT_SATISFIABLE => Ok(None),
             StatusCode::PARTIAL_CONTENT => {
                 // "bytes 10-19/20"
-                let range =
-                    reply.headers().get(header::CONTENT_RANGE).and_then(|v| v.to_str().ok());
-                let first =
-                    range.and_then(|r| r.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok());
-                match first {
-                    Some(first) if first == start => Ok(part(start)),
-                    _ => Err(Failure::Final(hub(
-                        &url,
-                        format!("asked for bytes from {start}, found {range:?}"),
-                    ))),
+                let range = reply.headers().get(header::CONTENT_RANGE);
+                let range = range.and_then(|value| value.to_str().ok()).unwrap_or_default();
+                let first = range.strip_prefix("bytes ").and_then(|range| range.split_once('-'));
+                if first.and_then(|(first, _)| first.parse().ok()) == Some(start) {
+                    return Ok(whole(reply, start));
                 }
+                let reason = format!("expected bytes from {start} on, found `{range}`");
+                Err(Failure::Final(hub(&url, reason)))
             }
             _ => {
                 expect(&url, &reply, &[StatusCode::OK])?;
-                Ok(part(0))
+                Ok(whole(reply, 0))
             }
         }
     }
