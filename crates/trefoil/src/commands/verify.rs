@@ -20,7 +20,7 @@ Examples:
 
 A group passes when every comparison in it stays within its tolerance: relative to the largest magnitude of the
 tensor, absolute, or none at all (names, tokens, captions). Runs are compared whole, and evaluation by evaluation from
-the recorded states. Where the last bit of the noise moves the end of a run too far to tell, only the latter counts.
+the recorded states. A whole run that differs is no failure where the last bit of its noise moves its end as far.
 
 Exit code 1: a group fails.")]
 pub(crate) struct VerifyArgs {
