@@ -10,6 +10,7 @@ use crate::output::Talk;
 /// Fetches a model, or what is missing of it, and returns its folder.
 #[cfg(feature = "hub")]
 pub(crate) fn fetch(cache: &HubCache, id: &HubId, talk: Talk) -> anyhow::Result<PathBuf> {
+    use anyhow::Context as _;
     use trefoil_core::hub::{Fetching, Hub, is_offline};
     use trefoil_train::Progress;
 
@@ -36,7 +37,7 @@ pub(crate) fn fetch(cache: &HubCache, id: &HubId, talk: Talk) -> anyhow::Result<
     if let Some((_, last)) = shown {
         last.finish();
     }
-    Ok(folder?)
+    folder.with_context(|| format!("{id} is no folder, and it was not fetched"))
 }
 
 /// This build does not fetch.
