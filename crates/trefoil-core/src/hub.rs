@@ -199,9 +199,8 @@ impl HubCache {
 /// The files below a folder, as they are called where links lead.
 fn contents(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let of = |path: PathBuf| match path.is_dir() {
-        true => contents(&path),
-        false => path.canonicalize().into_iter().collect(),
+    let of = |path: PathBuf| {
+        if path.is_dir() { contents(&path) } else { path.canonicalize().into_iter().collect() }
     };
     entries.flat_map(|entry| of(entry.path())).collect()
 }
@@ -269,7 +268,7 @@ mod tests {
         std::fs::write(folder.join("refs/old"), "abc").unwrap();
         std::fs::write(folder.join("refs/main"), "def").unwrap();
         std::fs::create_dir_all(cache.locks(&id("o/n"))).unwrap();
-        assert_eq!(cache.remove(&id("o/n@none")).unwrap(), false);
+        assert!(!cache.remove(&id("o/n@none")).unwrap());
         assert!(cache.remove(&id("o/n@old")).unwrap());
         let left = |part: &str| -> Vec<String> {
             let entries = std::fs::read_dir(folder.join(part)).unwrap().flatten();
@@ -283,6 +282,6 @@ mod tests {
         // The last revision takes everything with it.
         assert!(cache.remove(&id("o/n@def")).unwrap());
         assert!(!folder.exists() && !cache.locks(&id("o/n")).exists());
-        assert_eq!(cache.remove(&id("o/n")).unwrap(), false);
+        assert!(!cache.remove(&id("o/n")).unwrap());
     }
 }

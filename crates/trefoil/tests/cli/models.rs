@@ -73,9 +73,10 @@ fn models_of_the_cache_are_listed_found_and_removed() {
     assert_eq!(run(dir.path(), &["models", "rm", "o/tiny"]).code, Some(1));
     let absent = run(dir.path(), &["models", "pull", "o/tiny"]);
     assert_eq!(absent.code, Some(2));
-    let hint = match cfg!(feature = "hub") {
-        true => "hint: HF_HUB_OFFLINE forbids to fetch it",
-        false => "hint: this build does not download; `hf download o/tiny",
+    let hint = if cfg!(feature = "hub") {
+        "hint: HF_HUB_OFFLINE forbids to fetch it"
+    } else {
+        "hint: this build does not download; `hf download o/tiny"
     };
     assert!(absent.err.contains(hint), "{}", absent.err);
     let absent = run(dir.path(), &["generate", "a cat", "--model", "o/tiny"]);
