@@ -33,7 +33,7 @@ pub(crate) struct Session {
 impl Session {
     /// Finds and loads the model.
     pub(crate) fn open(args: &ModelArgs, talk: Talk) -> anyhow::Result<Self> {
-        let folder = model::find(args.model.as_deref())?;
+        let folder = model::find(args.model.as_deref(), talk)?;
         let recommended = Recommended::read(&folder)?;
         let device = args.device.device.device()?;
         tracing::info!("loading {}", folder.display());

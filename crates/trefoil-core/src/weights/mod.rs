@@ -22,6 +22,7 @@ use crate::fs;
 pub use self::load::{check_strict, load_strict, load_tensors};
 pub use self::save::{Store, save};
 pub use self::tensor::{Element, StoredTensor};
+pub use self::torch::save_torch;
 
 /// Number format of the tensors in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -100,6 +100,9 @@ impl GenerateArgs {
         request.negative = self.negative.clone().or(request.negative);
         request.size = self.size.or(request.size);
         request.edit = edit;
+        if request.negative.is_some() && !request.guidance.is_active() {
+            talk.warn("`--negative` has no effect without guidance");
+        }
         let id = session.id()?;
         if let Some(record) = &record
             && record.model.sha256 != id.sha256
