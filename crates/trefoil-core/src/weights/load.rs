@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::TensorData;
 
-use super::WeightFile;
+use super::{Storage, WeightFile};
 use crate::error::{Error, Misfit, Result};
 use crate::params;
 
@@ -20,8 +20,29 @@ use crate::params;
 /// [`Error::MissingTensors`], [`Error::UnexpectedTensors`], [`Error::TensorShape`], or
 /// [`Error::TensorMismatch`] with all of them; [`Error::Format`].
 pub fn load_strict<M: Module>(module: M, file: &WeightFile, ignored: &[&str]) -> Result<M> {
+    load_strict_as(module, file, ignored, Storage::F32)
+}
+
+/// As [`load_strict`], holding matrices, kernels and tables (see [`params::weights`]) in another number format, to
+/// which each is converted part by part.
+///
+/// # Errors
+/// As [`load_strict`], and [`Error::Config`] when the device does not compute with the format.
+pub fn load_strict_as<M: Module>(
+    module: M,
+    file: &WeightFile,
+    ignored: &[&str],
+    storage: Storage,
+) -> Result<M> {
     check_strict(&module, file, ignored)?;
-    params::import(module, &mut |name, _| file.get(name))
+    let weights: BTreeSet<String> = match storage {
+        Storage::F32 => BTreeSet::new(),
+        _ => params::weights(&module).into_iter().map(|(name, _)| name).collect(),
+    };
+    params::import(module, &mut |name, _| match weights.contains(name) {
+        true => file.get_as(name, storage),
+        false => file.get(name),
+    })
 }
 
 /// Compares names and shapes as [`load_strict`] does, and reads nothing.

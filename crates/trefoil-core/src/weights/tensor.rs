@@ -11,6 +11,9 @@ use trefoil_kernels::MappedFile;
 /// Bytes that are converted before they are given back to the system.
 const BLOCK: usize = 1 << 23;
 
+/// Bytes that are converted at a time: they and their floats stay in the cache.
+const CHUNK: usize = 1 << 16;
+
 /// Number format of a stored tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Element {
@@ -213,27 +216,44 @@ impl StoredTensor {
     /// The pages of the file that were read are given back.
     pub fn read(&self) -> Option<TensorData> {
         let mut values: Vec<f32> = Vec::with_capacity(self.elements());
+        self.for_each_f32(|part| values.extend_from_slice(part))?;
+        Some(TensorData::new(values, self.shape.clone()))
+    }
+
+    /// Hands out all numbers of a float tensor as f32, part by part; nothing for integers.
+    pub(super) fn for_each_f32(&self, mut take: impl FnMut(&[f32])) -> Option<()> {
+        let mut part: Vec<f32> = Vec::new();
+        let mut halves: Vec<f16> = Vec::new();
         for piece in &self.pieces {
+            let mut convert = |write: &mut dyn FnMut(&[u8], &mut Vec<f32>)| {
+                piece.for_each(|bytes| {
+                    for bytes in bytes.chunks(CHUNK) {
+                        part.clear();
+                        write(bytes, &mut part);
+                        take(&part);
+                    }
+                });
+            };
             match piece.element {
-                Element::F32 => piece.for_each(|bytes| {
-                    values.extend(words(bytes).map(f32::from_le_bytes));
+                Element::F32 => convert(&mut |bytes, part| {
+                    part.extend(words(bytes).map(f32::from_le_bytes));
                 }),
-                Element::F16 => piece.for_each(|bytes| {
-                    let halves: Vec<f16> = words(bytes).map(f16::from_le_bytes).collect();
-                    let start = values.len();
-                    values.resize(start + halves.len(), 0.0);
-                    halves.convert_to_f32_slice(&mut values[start..]);
+                Element::F16 => convert(&mut |bytes, part| {
+                    halves.clear();
+                    halves.extend(words(bytes).map(f16::from_le_bytes));
+                    part.resize(halves.len(), 0.0);
+                    halves.convert_to_f32_slice(part);
                 }),
-                Element::Bf16 => piece.for_each(|bytes| {
-                    values.extend(words(bytes).map(|word| bf16::from_le_bytes(word).to_f32()));
+                Element::Bf16 => convert(&mut |bytes, part| {
+                    part.extend(words(bytes).map(|word| bf16::from_le_bytes(word).to_f32()));
                 }),
-                Element::F64 => piece.for_each(|bytes| {
-                    values.extend(words(bytes).map(|word| f64::from_le_bytes(word) as f32));
+                Element::F64 => convert(&mut |bytes, part| {
+                    part.extend(words(bytes).map(|word| f64::from_le_bytes(word) as f32));
                 }),
                 _ => return None,
             }
         }
-        Some(TensorData::new(values, self.shape.clone()))
+        Some(())
     }
 
     /// All numbers of a float tensor in double precision; nothing for integers.
