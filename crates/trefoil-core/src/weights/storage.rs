@@ -6,6 +6,7 @@ use std::str::FromStr;
 use burn::tensor::quantization::{QuantMode, QuantScheme, QuantStore, QuantValue, ScaleDtype};
 use burn::tensor::{DType, TensorData};
 use half::{bf16, f16};
+use serde::{Deserialize, Serialize};
 
 use super::StoredTensor;
 use crate::error::{Error, Result};
@@ -17,7 +18,8 @@ const SHORTEST: usize = 16;
 
 /// The number format in which matrices, kernels of convolutions and tables are held. Biases, norms and everything
 /// that is computed stay in f32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Storage {
     /// 32-bit floats.
     #[default]

@@ -168,6 +168,7 @@ impl ModelFiles {
             clip_tokenizer,
             text_tokenizer,
             schedule: VpSchedule::new(schedule),
+            storage,
             device: device.clone(),
             config: self.config(),
         })
