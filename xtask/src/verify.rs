@@ -134,12 +134,8 @@ impl VerifyArgs {
                 .env("RAYON_NUM_THREADS", threads.to_string());
             measure(&mut command)
         };
-        let mut network = Network {
-            runs: self.runs,
-            threads,
-            commit: machine::commit(),
-            ..Network::default()
-        };
+        let mut network =
+            Network { runs: self.runs, threads, commit: machine::commit(), ..Network::default() };
         read_once(&folder.join(name))?;
         for round in 1..=self.rounds {
             eprintln!("==> {name}, turn {round} of {}: Trefoil", self.rounds);

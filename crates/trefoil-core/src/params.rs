@@ -22,7 +22,8 @@ pub fn shapes<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
 /// called `weight` in a linear layer, a convolution or a table.
 pub fn weights<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
     /// The types of the layers that read such weights.
-    const LAYERS: [&str; 4] = ["Struct:Linear", "Struct:Conv1d", "Struct:Conv2d", "Struct:Embedding"];
+    const LAYERS: [&str; 4] =
+        ["Struct:Linear", "Struct:Conv1d", "Struct:Conv2d", "Struct:Embedding"];
     struct Visitor {
         path: Vec<String>,
         containers: Vec<String>,

@@ -190,3 +190,24 @@ fn what_half_precision_cannot_hold_is_an_error_that_names_it() {
     assert!(error.to_string().ends_with("tensor `weight` in f16 is not finite"), "{error}");
     assert!(error.to_string().contains("large.safetensors"), "{error}");
 }
+
+/// What the file has in the format that is asked for is not copied, unless it is changed.
+#[test]
+fn mapped_weights_are_those_of_the_file_and_changing_them_leaves_it_alone() {
+    let file = fixture();
+    let exact = file.get("weight").unwrap();
+    assert!(file.tensor("weight").unwrap().mapped().is_some());
+    let weight = held::<2>(&file, "weight", Storage::F32);
+    assert_eq!(weight.clone().into_data(), exact);
+    // Nobody else holds it: the framework may write over it.
+    let doubled = values(weight * 2.0);
+    assert!(doubled.iter().zip(exact.iter::<f32>()).all(|(a, b)| *a == 2.0 * b));
+    assert_eq!(fixture().get("weight").unwrap(), exact);
+    assert_eq!(file.get("weight").unwrap(), exact);
+    let transposed = file.tensor("weight").unwrap().transposed().unwrap();
+    assert!(transposed.mapped().is_none());
+    // The data outlives the file it was opened from.
+    let data = file.get_as("weight", Storage::F32).unwrap();
+    drop(file);
+    assert_eq!(data, exact);
+}

@@ -135,9 +135,7 @@ pub(crate) fn gather(table: Tensor<2>, indices: Tensor<1, Int>) -> Tensor<2> {
             let indices: Vec<i64> = indices.into_data().iter::<i64>().collect();
             Tensor::from_primitive::<Flex>(narrow.rows(&indices))
         }
-        None if matches!(table.dtype(), DType::QFloat(_)) => {
-            table.dequantize().select(0, indices)
-        }
+        None if matches!(table.dtype(), DType::QFloat(_)) => table.dequantize().select(0, indices),
         None => table.select(0, indices).cast(DType::F32),
     }
 }

@@ -195,7 +195,8 @@ fn guidance(text: &str) -> Result<GuidanceScale, String> {
 }
 
 fn storage() -> impl TypedValueParser<Value = Storage> {
-    PossibleValuesParser::new(Storage::ALL.map(Storage::name)).try_map(|name| name.parse::<Storage>())
+    PossibleValuesParser::new(Storage::ALL.map(Storage::name))
+        .try_map(|name| name.parse::<Storage>())
 }
 
 fn procedure() -> impl TypedValueParser<Value = Procedure> {

@@ -41,7 +41,8 @@ impl Session {
         tracing::info!("loading {}", folder.display());
         let files = ModelFiles::open(&folder)?;
         if args.precision == Storage::Int8 && device != Device::flex() {
-            let message = format!("weights in int8 are held on the CPU only, not on {}", args.device.device);
+            let message =
+                format!("weights in int8 are held on the CPU only, not on {}", args.device.device);
             return Err(hinted(message, "choose `--precision f16` or `--device cpu`"));
         }
         let model = files.load_as(&device, args.precision)?;

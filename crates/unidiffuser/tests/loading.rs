@@ -64,7 +64,9 @@ fn the_peak_of_loading_is_little_more_than_the_weights() {
         let numbers: Vec<f64> = numbers.split(' ').map(|n| n.parse().unwrap()).collect();
         assert_eq!(numbers[1], size(storage));
         let ratio = numbers[0] / numbers[1];
-        assert!(ratio > 0.9, "{storage}: {ratio}: the weights are not there");
+        // The file is in f32: most of it is mapped and comes into memory when it is used.
+        let is_mapped = storage == Storage::F32;
+        assert!(is_mapped || ratio > 0.9, "{storage}: {ratio}: the weights are not there");
         // One block of the file and the largest tensor's way into its place weigh more here than at full size.
         let allowed = 1.15 + 9e6 / numbers[1];
         assert!(ratio < allowed, "{storage}: {ratio}, expected at most {allowed}");

@@ -84,9 +84,10 @@ fn pictures_and_captions_are_made_in_every_format() {
         assert_eq!(text, "red apple", "{storage}");
         let towards = request(Mode::TextToImage);
         let drawn = run(&Request { prompt: Some("red apple".into()), ..towards }).image.unwrap();
-        let sums = drawn.pixels().chunks_exact(3).fold([0u64; 3], |sums, pixel| {
-            std::array::from_fn(|i| sums[i] + u64::from(pixel[i]))
-        });
+        let sums = drawn
+            .pixels()
+            .chunks_exact(3)
+            .fold([0u64; 3], |sums, pixel| std::array::from_fn(|i| sums[i] + u64::from(pixel[i])));
         // Something red on white.
         assert!(sums[0] > sums[1] + sums[1] / 20 && sums[0] > sums[2], "{storage}: {sums:?}");
     }

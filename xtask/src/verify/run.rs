@@ -48,6 +48,12 @@ impl Run {
         median(&self.times)
     }
 
+    /// From the start of the process until the first evaluation begins, and what that one takes longer than others:
+    /// mapped weights come into memory with it.
+    pub(crate) fn start_up(&self) -> f64 {
+        self.ready + (self.first - self.time()).max(0.0)
+    }
+
     /// The largest of its differences.
     pub(crate) fn difference(&self) -> f64 {
         // Not a number counts as the largest.
@@ -65,10 +71,8 @@ impl Run {
 pub(crate) fn measure(command: &mut Command) -> anyhow::Result<Run> {
     let line = process::describe(command);
     let start = Instant::now();
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| format!("cannot start `{line}`"))?;
+    let mut child =
+        command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot start `{line}`"))?;
     let output = child.stdout.take().context("standard output is piped")?;
     let mut lines = BufReader::new(output).lines();
     let first = lines.next().transpose()?;

@@ -20,11 +20,14 @@ use crate::params;
 /// [`Error::MissingTensors`], [`Error::UnexpectedTensors`], [`Error::TensorShape`], or
 /// [`Error::TensorMismatch`] with all of them; [`Error::Format`].
 pub fn load_strict<M: Module>(module: M, file: &WeightFile, ignored: &[&str]) -> Result<M> {
-    load_strict_as(module, file, ignored, Storage::F32)
+    check_strict(&module, file, ignored)?;
+    params::import(module, &mut |name, _| file.get(name))
 }
 
-/// As [`load_strict`], holding matrices, kernels and tables (see [`params::weights`]) in another number format, to
-/// which each is converted part by part.
+/// As [`load_strict`], holding matrices, kernels and tables (see [`params::weights`]) in some number format: a tensor
+/// that the file has in it stays there and is mapped, every other is converted part by part.
+///
+/// The file must then stay as it is while the module lives; one that is replaced by renaming does.
 ///
 /// # Errors
 /// As [`load_strict`], and [`Error::Config`] when the device does not compute with the format.
@@ -35,13 +38,11 @@ pub fn load_strict_as<M: Module>(
     storage: Storage,
 ) -> Result<M> {
     check_strict(&module, file, ignored)?;
-    let weights: BTreeSet<String> = match storage {
-        Storage::F32 => BTreeSet::new(),
-        _ => params::weights(&module).into_iter().map(|(name, _)| name).collect(),
-    };
-    params::import(module, &mut |name, _| match weights.contains(name) {
-        true => file.get_as(name, storage),
-        false => file.get(name),
+    let weights: BTreeSet<String> =
+        params::weights(&module).into_iter().map(|(name, _)| name).collect();
+    params::import(module, &mut |name, _| {
+        let storage = if weights.contains(name) { storage } else { Storage::F32 };
+        file.get_as(name, storage)
     })
 }
 

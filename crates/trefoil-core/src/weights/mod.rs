@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burn::tensor::TensorData;
+use burn::tensor::{DType, TensorData};
 use half::f16;
 use serde::Deserialize;
 use trefoil_kernels::MappedFile;
@@ -23,8 +23,8 @@ use crate::fs;
 
 pub use self::load::{check_strict, load_strict, load_strict_as, load_tensors};
 pub use self::save::{Store, save};
-pub(crate) use self::storage::is_narrow;
 pub use self::storage::Storage;
+pub(crate) use self::storage::is_narrow;
 pub use self::tensor::{Element, StoredTensor};
 
 /// Number format of the tensors in a file.
@@ -184,7 +184,9 @@ impl WeightFile {
     /// As [`Self::get`], and [`Error::NonFinite`] when a number is too large for the format.
     pub fn get_as(&self, name: &str, storage: Storage) -> Result<TensorData> {
         let data = self.read(name, "floats", |tensor| tensor.read_as(storage))?;
-        let too_large = storage == Storage::F16 && data.iter::<f16>().any(|v| v.is_infinite());
+        let too_large = data.dtype() == DType::F16
+            && self.tensor(name).is_some_and(|stored| stored.element() != Element::F16)
+            && data.iter::<f16>().any(|v| v.is_infinite());
         if too_large {
             let what = format!("{}: tensor `{name}` in f16", self.path.display());
             return Err(Error::NonFinite { what });

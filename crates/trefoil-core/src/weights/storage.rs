@@ -8,7 +8,7 @@ use burn::tensor::{DType, TensorData};
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 
-use super::StoredTensor;
+use super::{Element, StoredTensor};
 use crate::error::{Error, Result};
 
 /// Most numbers along an axis that share a scale. Small, so that one large weight spoils few others.
@@ -125,12 +125,24 @@ impl Block {
 }
 
 impl StoredTensor {
-    /// All numbers of a float tensor, converted on the way so that no f32 copy of the whole ever exists; nothing for
-    /// integers.
+    /// All numbers of a float tensor: mapped where the file has them in this format, else converted on the way so that
+    /// no f32 copy of the whole ever exists; nothing for integers.
     pub fn read_as(&self, storage: Storage) -> Option<TensorData> {
         let shape = self.shape().to_vec();
         let count = self.elements();
-        match storage.of(&shape) {
+        let held = storage.of(&shape);
+        let in_file = match held {
+            Held::F32 => Some(Element::F32),
+            Held::Bf16 => Some(Element::Bf16),
+            Held::F16 => Some(Element::F16),
+            Held::Int8(_) => None,
+        };
+        if in_file == Some(self.element())
+            && let Some(data) = self.mapped()
+        {
+            return Some(data);
+        }
+        match held {
             Held::F32 => self.read(),
             Held::Bf16 => {
                 let mut values: Vec<bf16> = Vec::with_capacity(count);

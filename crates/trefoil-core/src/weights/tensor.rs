@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use burn::tensor::TensorData;
+use burn::tensor::{AllocationProperty, Bytes, DType, TensorData};
 use half::slice::HalfFloatSliceExt as _;
 use half::{bf16, f16};
 use trefoil_kernels::MappedFile;
@@ -74,6 +74,18 @@ struct Piece {
     shape: Vec<usize>,
     /// In numbers, not bytes.
     strides: Vec<usize>,
+}
+
+/// Some bytes of a mapped file.
+struct View {
+    file: Arc<MappedFile>,
+    range: Range<usize>,
+}
+
+impl AsRef<[u8]> for View {
+    fn as_ref(&self) -> &[u8] {
+        &self.file.bytes()[self.range.clone()]
+    }
 }
 
 impl StoredTensor {
@@ -218,6 +230,29 @@ impl StoredTensor {
         let mut values: Vec<f32> = Vec::with_capacity(self.elements());
         self.for_each_f32(|part| values.extend_from_slice(part))?;
         Some(TensorData::new(values, self.shape.clone()))
+    }
+
+    /// All numbers of a float tensor as they stand in the file, of which the result keeps the mapping: nothing is read
+    /// before it is used, and what is changed is copied first. Nothing when they have gaps or are not aligned.
+    pub fn mapped(&self) -> Option<TensorData> {
+        let [piece] = self.pieces.as_slice() else { return None };
+        let dtype = match piece.element {
+            Element::F32 => DType::F32,
+            Element::F16 => DType::F16,
+            Element::Bf16 => DType::BF16,
+            _ => return None,
+        };
+        let size = piece.element.size();
+        let end = piece.start + self.elements() * size;
+        let bytes = piece.file.bytes().get(piece.start..end)?;
+        let is_aligned = bytes.as_ptr().addr().is_multiple_of(size);
+        let in_order = piece.strides == row_major(&self.shape);
+        if !is_aligned || !in_order || bytes.is_empty() || cfg!(target_endian = "big") {
+            return None;
+        }
+        let view = View { file: Arc::clone(&piece.file), range: piece.start..end };
+        let bytes = Bytes::from_shared(bytes::Bytes::from_owner(view), AllocationProperty::File);
+        Some(TensorData::from_bytes(bytes, self.shape.clone(), dtype))
     }
 
     /// Hands out all numbers of a float tensor as f32, part by part; nothing for integers.

@@ -162,11 +162,7 @@ fn forward_with<F: Function>(x: &FlexTensor, weight: FlexTensor, bias: FlexTenso
 }
 
 /// `weight` is `[in, out]`.
-fn forward_by<F: Function>(
-    x: &FlexTensor,
-    weight: &impl Factor,
-    bias: FlexTensor,
-) -> FlexTensor {
+fn forward_by<F: Function>(x: &FlexTensor, weight: &impl Factor, bias: FlexTensor) -> FlexTensor {
     let bias = contiguous(bias);
     let (bias, width) = (elements(&bias), weight.shape()[1]);
     let shape = with_width(x, width);

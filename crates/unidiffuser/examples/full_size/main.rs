@@ -49,6 +49,7 @@ fn run() -> Result<(), AnyError> {
             network::measure(Path::new(folder), name, Path::new(output), &setting)
         }
         ["compare", ours, theirs] => network::compare(Path::new(ours), Path::new(theirs)),
-        _ => Err("expected `write`, `run` or `compare`, as the documentation of this program says".into()),
+        _ => Err("expected `write`, `run` or `compare`, as the documentation of this program says"
+            .into()),
     }
 }

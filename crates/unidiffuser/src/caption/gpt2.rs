@@ -5,8 +5,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor};
 use trefoil_core::nn::{
     Activation, AttentionMask, Embedding, Init, LayerNorm, attention, linear, linear_transposed,
-    merge_heads, softmax,
-    split_heads,
+    merge_heads, softmax, split_heads,
 };
 
 use super::CaptionDecoderConfig;

@@ -69,8 +69,8 @@ impl<C: Component> Part<C> {
             shapes.iter().map(|(_, shape)| storage.bytes(shape)).sum()
         };
         let weights = params::weights(&network);
-        let rest = bytes(params::shapes(&network), Storage::F32)
-            - bytes(weights.clone(), Storage::F32);
+        let rest =
+            bytes(params::shapes(&network), Storage::F32) - bytes(weights.clone(), Storage::F32);
         Ok(rest + bytes(weights, storage))
     }
 
