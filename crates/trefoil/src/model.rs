@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use trefoil_core::hub::{HubCache, HubId};
+use trefoil_core::weights::Storage;
 use trefoil_core::{Error as CoreError, Result as CoreResult, fs};
 use trefoil_diffusion::{GuidanceScale, SolverKind};
 
@@ -51,14 +52,22 @@ pub(crate) struct ModelId {
     pub(crate) name: String,
     /// SHA-256 of the weights of its noise predictor, in hexadecimal.
     pub(crate) sha256: String,
+    /// Number format in which its weights were held.
+    #[serde(default, skip_serializing_if = "is_f32")]
+    pub(crate) precision: Storage,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_f32(precision: &Storage) -> bool {
+    *precision == Storage::F32
 }
 
 impl ModelId {
-    /// Of a model.
-    pub(crate) fn of(files: &ModelFiles) -> CoreResult<Self> {
+    /// Of a model that is held in this format.
+    pub(crate) fn of(files: &ModelFiles, precision: Storage) -> CoreResult<Self> {
         let name = files.folder.canonicalize().unwrap_or_else(|_| files.folder.clone());
         let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { name, sha256: sha256(files.uvit.weights.files())? })
+        Ok(Self { name, sha256: sha256(files.uvit.weights.files())?, precision })
     }
 }
 

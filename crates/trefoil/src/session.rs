@@ -5,6 +5,8 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use burn::tensor::Device;
+use trefoil_core::weights::Storage;
 use trefoil_core::{Picture, Seed};
 use trefoil_diffusion::SolverConfig;
 use trefoil_train::{Progress, StopFlag};
@@ -38,13 +40,18 @@ impl Session {
         let device = args.device.device.device()?;
         tracing::info!("loading {}", folder.display());
         let files = ModelFiles::open(&folder)?;
-        let model = files.load(&device)?;
+        if args.precision == Storage::Int8 && device != Device::flex() {
+            let message =
+                format!("weights in int8 are held on the CPU only, not on {}", args.device.device);
+            return Err(hinted(message, "choose `--precision f16` or `--device cpu`"));
+        }
+        let model = files.load_as(&device, args.precision)?;
         Ok(Self { model, talk, files, recommended, stop: interrupt::watch()? })
     }
 
     /// Which model it is.
     pub(crate) fn id(&self) -> anyhow::Result<ModelId> {
-        Ok(ModelId::of(&self.files)?)
+        Ok(ModelId::of(&self.files, self.model.storage)?)
     }
 
     /// Where it was loaded from.

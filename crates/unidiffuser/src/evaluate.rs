@@ -114,7 +114,8 @@ pub fn evaluate(
         .with_setting("steps", options.solver.steps)
         .with_setting("guidance", options.guidance.common())
         .with_setting("caption guidance", options.caption_guidance.common())
-        .with_setting("parameters", model.num_params());
+        .with_setting("parameters", model.num_params())
+        .with_setting("precision", model.storage.name());
     let total: usize = splits.iter().map(|(_, pairs)| 2 * options.count.min(pairs.len())).sum();
     let mut done = 0;
     let mut samples = Vec::new();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use serde_json::Value;
+use trefoil_core::weights::Storage;
 use trefoil_core::{Error, Result, fs};
 use trefoil_diffusion::{ScheduleConfig, VpSchedule};
 
@@ -152,18 +153,27 @@ impl ModelFiles {
     /// # Errors
     /// Those of configuring and strict loading, each with file and field or tensor.
     pub fn load(&self, device: &Device) -> Result<UniDiffuser> {
+        self.load_as(device, Storage::F32)
+    }
+
+    /// As [`Self::load`], with matrices, kernels and tables held in another number format.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; [`Error::NonFinite`] when a weight is too large for the format.
+    pub fn load_as(&self, device: &Device, storage: Storage) -> Result<UniDiffuser> {
         let [clip_tokenizer, text_tokenizer] = self.tokenizers()?;
         let schedule =
             self.schedule.init().map_err(|e| Error::config("schedule", e.to_string()))?;
         Ok(UniDiffuser {
-            uvit: self.uvit.load(device)?,
-            autoencoder: self.autoencoder.load(device)?,
-            text_encoder: self.text_encoder.load(device)?,
-            image_encoder: self.image_encoder.load(device)?,
-            caption_decoder: self.caption_decoder.load(device)?,
+            uvit: self.uvit.load_as(device, storage)?,
+            autoencoder: self.autoencoder.load_as(device, storage)?,
+            text_encoder: self.text_encoder.load_as(device, storage)?,
+            image_encoder: self.image_encoder.load_as(device, storage)?,
+            caption_decoder: self.caption_decoder.load_as(device, storage)?,
             clip_tokenizer,
             text_tokenizer,
             schedule: VpSchedule::new(schedule),
+            storage,
             device: device.clone(),
             config: self.config(),
         })
