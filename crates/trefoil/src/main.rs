@@ -9,6 +9,7 @@ mod commands;
 mod hints;
 mod interrupt;
 mod model;
+mod one_step;
 mod output;
 mod record;
 mod results;

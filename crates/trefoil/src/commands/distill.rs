@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use trefoil_core::fs;
 use trefoil_train::{Outcome, RunFolder};
 use uni_instruct::compare::{self, Comparison};
+use uni_instruct::distill::Problem;
 use uni_instruct::method::METHODS;
 use uni_instruct::recipe::ProblemConfig;
 use uni_instruct::toy::Shape;
@@ -14,8 +15,11 @@ use uni_instruct::{Recipe, verify};
 
 use super::train::set;
 use crate::Answer;
+use crate::args::DeviceArgs;
 use crate::hints::hinted;
 use crate::interrupt;
+use crate::model;
+use crate::one_step::JointProblem;
 use crate::output::{self, Talk};
 
 /// Distil a diffusion teacher into a one-step generator
@@ -28,6 +32,7 @@ Examples:
   trefoil distill --config configs/uni-instruct/sid.toml --run runs/sid
   trefoil distill --config configs/uni-instruct/sid.toml --mixture mine.json --run runs/mine
   trefoil distill --config r.toml --set train.seed=2 --set alpha=0.5 --dry-run
+  trefoil distill --config configs/uni-instruct/unidiffuser-one-step.toml --run runs/one-step
   trefoil distill --resume runs/sid
   trefoil distill methods
   trefoil distill verify
@@ -56,6 +61,8 @@ pub(crate) struct DistillArgs {
     /// Print the resolved recipe and what it needs in memory, and do nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 /// What else there is.
@@ -127,8 +134,61 @@ impl DistillArgs {
             (None, Some(config)) => self.recipe(config)?,
             (None, None) => anyhow::bail!("`--config` is missing"),
         };
-        if self.dry_run {
-            let memory = recipe.memory()?;
+        let device = self.device.device.device()?;
+        let job = Job { recipe: &recipe, args: &self, talk };
+        match &recipe.problem {
+            ProblemConfig::Mixture(_) => job.run(&recipe.mixture()?),
+            ProblemConfig::Edm(_) => job.run(&recipe.pictures(&device)?),
+            ProblemConfig::Unidiffuser(config) => {
+                let folder = model::find(config.model.as_deref())?;
+                let cache = self.folder().map(|run| run.join("features.safetensors"));
+                let cache = cache.filter(|_| !self.dry_run);
+                if cache.is_some() {
+                    // The folder of the run, where the codes of the data are kept.
+                    job.run_folder()?;
+                }
+                let about = (recipe.train.seed, &device);
+                job.run(&JointProblem::open(config, &folder, about, cache.as_deref())?)
+            }
+        }
+    }
+
+    /// The folder of the run.
+    fn folder(&self) -> Option<&PathBuf> {
+        self.resume.as_ref().or(self.run.as_ref())
+    }
+
+    /// The recipe of a file with the changes of the command line.
+    fn recipe(&self, path: &Path) -> anyhow::Result<Recipe> {
+        let mut changes = self.changes.clone();
+        if let Some(mixture) = &self.mixture {
+            let path = toml::Value::String(mixture.display().to_string());
+            changes.push(format!("problem.mixture={{ file = {path} }}"));
+        }
+        recipe(path, &changes)
+    }
+}
+
+/// A recipe and what is to be done with it.
+struct Job<'a> {
+    recipe: &'a Recipe,
+    args: &'a DistillArgs,
+    talk: Talk,
+}
+
+impl Job<'_> {
+    fn run_folder(&self) -> anyhow::Result<RunFolder> {
+        let folder = self.args.folder().context("`--run` is missing")?;
+        Ok(match &self.args.resume {
+            Some(_) => RunFolder::open(folder)?,
+            None => RunFolder::open_or_create(folder, &self.recipe.to_toml()?)?,
+        })
+    }
+
+    fn run<P: Problem>(&self, problem: &P) -> anyhow::Result<Answer> {
+        let (recipe, talk) = (self.recipe, self.talk);
+        if self.args.dry_run {
+            let memory = recipe.memory(problem)?;
             output::print_bytes(recipe.to_toml()?.as_bytes())?;
             let mebibytes = |bytes: usize| bytes as f64 / f64::from(1 << 20);
             talk.note(format_args!(
@@ -141,42 +201,23 @@ impl DistillArgs {
             ));
             return Ok(Answer::Yes);
         }
-        let folder = self.resume.as_ref().or(self.run.as_ref()).context("`--run` is missing")?;
-        let run = match &self.resume {
-            Some(_) => RunFolder::open(folder)?,
-            None => RunFolder::open_or_create(folder, &recipe.to_toml()?)?,
-        };
+        let run = self.run_folder()?;
         let stop = interrupt::watch()?;
-        let (report, ..) = recipe.distill(&run, stop, talk.long_progress())?;
-        if report.outcome == Outcome::Interrupted {
-            let folder = folder.display();
+        let result = recipe.run(problem, &run, stop, talk.long_progress())?;
+        if result.outcome == Outcome::Interrupted {
+            let folder = run.path().display();
             talk.note(format_args!(
                 "interrupted; everything is saved\n\nhint: `trefoil distill --resume {folder}` continues"
             ));
             return Ok(Answer::Interrupted);
         }
-        let fit = report.fit;
-        talk.note(format_args!(
-            "finished after {:.0} s; energy distance {:.4}, {} of {} modes, {:.0} % of the samples on \
-             one; the student is in",
-            report.seconds,
-            fit.energy_distance,
-            fit.modes,
-            fit.of_modes,
-            100.0 * fit.on_mode
-        ));
-        output::print(folder.join("model").display())?;
+        let measured: Vec<String> =
+            result.measured.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+        let seconds = result.seconds;
+        talk.note(format_args!("finished after {seconds:.0} s; {}", measured.join(", ")));
+        talk.note("the student is in");
+        output::print(run.model_dir().display())?;
         Ok(Answer::Yes)
-    }
-
-    /// The recipe of a file with the changes of the command line.
-    fn recipe(&self, path: &Path) -> anyhow::Result<Recipe> {
-        let mut changes = self.changes.clone();
-        if let Some(mixture) = &self.mixture {
-            let path = toml::Value::String(mixture.display().to_string());
-            changes.push(format!("problem.mixture={{ file = {path} }}"));
-        }
-        recipe(path, &changes)
     }
 }
 
@@ -221,7 +262,6 @@ fn compare(args: &CompareArgs, talk: Talk) -> anyhow::Result<Answer> {
     let named = |path: &PathBuf| -> anyhow::Result<(String, Recipe)> {
         let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or("recipe");
         let recipe = recipe(path, &args.changes)?;
-        let ProblemConfig::Mixture(_) = &recipe.problem;
         Ok((name.to_string(), recipe))
     };
     let recipes = args.recipes.iter().map(named).collect::<anyhow::Result<Vec<_>>>()?;

@@ -62,7 +62,7 @@ impl TourArgs {
     /// Runs the command.
     pub(crate) fn run(self, talk: Talk) -> anyhow::Result<Answer> {
         let clock = Instant::now();
-        let session = Session::open(&self.model, talk)?;
+        let session = Session::open_for(&self.model, &self.sampling, talk)?;
         let mut sampling = self.sampling.clone();
         sampling.seed = Some(sampling.seed.unwrap_or(0));
         let examples = examples(&session)?;

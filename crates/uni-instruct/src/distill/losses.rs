@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, activation};
 use trefoil_core::{Seed, Stream};
 use trefoil_diffusion::EdmPreconditioner;
 
-use super::problem::{FakeView, Problem, Triptych};
+use super::problem::{FakeView, Pairs, Problem, Triptych};
 use crate::divergence::{Divergence, softplus};
 use crate::error::Result;
 use crate::objective::{Calibration, Estimator, FakeKind, Objective, Views};
@@ -225,8 +225,8 @@ pub fn student_loss<P: Problem>(
         sum.parts.push(("adversarial_value", value));
     }
     if objective.regression != 0.0 {
-        let [latent, target] = problem.pairs(&mut streams.data, n)?;
-        let error = problem.generate(student, latent, None)? - target;
+        let Pairs { noise, samples, condition } = problem.pairs(&mut streams.data, n)?;
+        let error = problem.generate(student, noise, condition.as_ref())? - samples;
         sum.add("regression", error.powi_scalar(2).mean(), objective.regression);
     }
     if objective.reward != 0.0 {

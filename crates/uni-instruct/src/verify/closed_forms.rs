@@ -96,7 +96,7 @@ fn edit_of_nothing() -> Result<Check> {
         let config = ToyConfig { conditional: true, points, ..ToyConfig::default() };
         let kind = (StudentKind::Points, 0);
         let problem = ToyProblem::new("edit", mixture.clone(), config, kind, Seed(1))?;
-        let fake = problem.fresh_fake();
+        let fake = problem.fresh_fake()?;
         let student = problem.student_from(&fake)?;
         let plan = Method::find("dds")?.plan(Choices::default())?;
         let objective = &plan.stages[0].objective;

@@ -59,6 +59,7 @@ impl UniDiffuser {
             clip_tokenizer: parts.clip_tokenizer,
             text_tokenizer: parts.text_tokenizer,
             schedule: VpSchedule::new(schedule),
+            one_step: None,
             device,
         })
     }

@@ -140,6 +140,7 @@ impl ModelConfig {
             clip_tokenizer,
             text_tokenizer,
             schedule,
+            one_step: None,
             device: init.device().clone(),
             config: self.clone(),
         })

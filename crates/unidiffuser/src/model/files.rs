@@ -159,6 +159,7 @@ impl ModelFiles {
             clip_tokenizer,
             text_tokenizer,
             schedule: VpSchedule::new(schedule),
+            one_step: None,
             device: device.clone(),
             config: self.config(),
         })
