@@ -1,5 +1,7 @@
 //! `trefoil distill`: a diffusion teacher becomes a one-step generator.
 
+mod pictures;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -15,7 +17,7 @@ use uni_instruct::{Recipe, verify};
 
 use super::train::set;
 use crate::Answer;
-use crate::args::DeviceArgs;
+use crate::args::{DeviceArgs, at_least_one};
 use crate::hints::hinted;
 use crate::interrupt;
 use crate::model;
@@ -72,7 +74,7 @@ enum What {
     Methods,
     /// Check the mathematics and the networks on problems with known answers; exit code 1 when a check fails
     Verify(VerifyArgs),
-    /// Run recipes on mixtures in the plane and write a table, with a picture for each recipe
+    /// Run recipes, on mixtures in the plane or on pictures, and write a table with a picture for each
     Compare(CompareArgs),
 }
 
@@ -105,6 +107,11 @@ struct CompareArgs {
     /// The table; pictures go into a folder of the same name beside it
     #[arg(short, long, value_name = "FILE.md")]
     output: PathBuf,
+    /// Pictures drawn for a measurement of recipes on pictures
+    #[arg(long, default_value = "2000", value_name = "N", value_parser = at_least_one)]
+    count: usize,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 impl DistillArgs {
@@ -265,6 +272,10 @@ fn compare(args: &CompareArgs, talk: Talk) -> anyhow::Result<Answer> {
         Ok((name.to_string(), recipe))
     };
     let recipes = args.recipes.iter().map(named).collect::<anyhow::Result<Vec<_>>>()?;
+    let is_mixture = |recipe: &Recipe| matches!(recipe.problem, ProblemConfig::Mixture(_));
+    if !recipes.iter().any(|(_, recipe)| is_mixture(recipe)) {
+        return compare_pictures(args, recipes, talk);
+    }
     let mixtures = match &args.mixture {
         Some(path) => vec![Shape::File(path.clone())],
         None => Shape::ALL.to_vec(),
@@ -285,21 +296,62 @@ fn compare(args: &CompareArgs, talk: Talk) -> anyhow::Result<Answer> {
         talk.note(format_args!("{count}/{total} {recipe} {mixture} {seed}: {result}"));
     })?;
     let Some(entries) = entries else { return Ok(Answer::Interrupted) };
-    let folder = pictures.file_name().and_then(|name| name.to_str()).unwrap_or(".");
-    let recipes: Vec<_> = args.recipes.iter().map(|path| path.display().to_string()).collect();
-    let changes: Vec<_> = args.changes.iter().map(|change| format!(" --set {change}")).collect();
-    let changes = changes.concat();
-    let mixture = args.mixture.as_ref().map(|path| format!(" --mixture {}", path.display()));
-    let command = format!(
-        "trefoil distill compare {} --seeds {}{}{changes} --runs {} -o {}",
-        recipes.join(" "),
-        args.seeds,
-        mixture.unwrap_or_default(),
-        args.runs.display(),
-        args.output.display()
-    );
-    let text = compare::report(&entries, folder, &command);
+    let text = compare::report(&entries, &folder_name(&pictures), &args.command());
     fs::write_atomic(&args.output, |out| out.write_all(text.as_bytes()))?;
     output::print(args.output.display())?;
     Ok(Answer::Yes)
+}
+
+/// Writes the table of recipes on pictures.
+fn compare_pictures(
+    args: &CompareArgs,
+    recipes: Vec<(String, Recipe)>,
+    talk: Talk,
+) -> anyhow::Result<Answer> {
+    if args.mixture.is_some() {
+        let message = "`--mixture` has no meaning for recipes on pictures";
+        return Err(hinted(message, "leave it out"));
+    }
+    let device = args.device.device.device()?;
+    let folder = args.output.with_extension("");
+    let comparison = pictures::Comparison {
+        recipes,
+        seeds: (1..=args.seeds).collect(),
+        count: args.count,
+        runs: &args.runs,
+        pictures: &folder,
+        clip: model::find(None)?,
+        device: &device,
+        stop: interrupt::watch()?,
+        talk,
+    };
+    let Some((entries, about)) = comparison.run()? else { return Ok(Answer::Interrupted) };
+    let text = pictures::report(&entries, &about, &folder_name(&folder), &args.command());
+    fs::write_atomic(&args.output, |out| out.write_all(text.as_bytes()))?;
+    output::print(args.output.display())?;
+    Ok(Answer::Yes)
+}
+
+/// The last part of a path, as a page beside it names it.
+fn folder_name(folder: &Path) -> String {
+    folder.file_name().map_or_else(|| ".".into(), |name| name.to_string_lossy().into_owned())
+}
+
+impl CompareArgs {
+    /// The command line that writes the same.
+    fn command(&self) -> String {
+        let recipes: Vec<_> = self.recipes.iter().map(|path| path.display().to_string()).collect();
+        let changes: Vec<_> =
+            self.changes.iter().map(|change| format!(" --set {change}")).collect();
+        let mixture = self.mixture.as_ref().map(|path| format!(" --mixture {}", path.display()));
+        format!(
+            "trefoil distill compare {} --seeds {}{}{} --runs {} -o {}",
+            recipes.join(" "),
+            self.seeds,
+            mixture.unwrap_or_default(),
+            changes.concat(),
+            self.runs.display(),
+            self.output.display()
+        )
+    }
 }

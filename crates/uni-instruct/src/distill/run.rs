@@ -16,8 +16,8 @@ use trefoil_train::{
 
 use super::config::{DistillConfig, OptimizerConfig};
 use super::losses::{
-    FakeBatch, FakeLoss, RatioReport, Streams, StudentLoss, best_cross_entropy, fake_loss, spread,
-    student_loss,
+    FakeBatch, FakeLoss, RatioReport, Streams, StudentBatch, StudentLoss, best_cross_entropy,
+    fake_loss, spread, student_loss,
 };
 use super::problem::{Problem, Triptych};
 use crate::error::{Error, Result};
@@ -371,12 +371,14 @@ impl<P: Problem> Distiller<'_, P> {
         objective.ratio.fit(&mut session.calibration);
         let mut streams = Streams::of(self.config.seed, "student", step);
         let frozen = session.fake.clone().no_grad();
+        let n = self.config.batch_size;
+        let batch = StudentBatch::draw(self.problem, objective, n, &mut streams);
         let StudentLoss { total, parts, ratio, spread, triptych } = student_loss(
             self.problem,
             objective,
             (&session.student, &frozen),
-            self.config.batch_size,
-            &mut streams,
+            batch,
+            &mut streams.data,
             &mut session.calibration,
         )?;
         let loss = tensors::scalar(total.clone());

@@ -27,7 +27,10 @@ fn small(family: Family) -> Teacher {
     };
     let fresh = network.init(&mut Init::random(Seed(1), &Device::flex())).unwrap();
     let classes = ["a", "b", "c"].map(String::from).to_vec();
-    Teacher { network: fresh, config: TeacherConfig { network, sigma_data: 0.5, classes } }
+    Teacher {
+        network: fresh,
+        config: TeacherConfig { network, sigma_data: 0.5, classes, one_step: None },
+    }
 }
 
 #[test]
@@ -36,7 +39,7 @@ fn folders_and_weight_files_come_back() {
     for family in Family::ALL {
         let teacher = small(family);
         let path = folder.path().join(format!("{family:?}"));
-        teacher.save(&path).unwrap();
+        teacher.save(&path, Precision::F32).unwrap();
         let again = Teacher::open(&path, &device).unwrap();
         assert_eq!(again.config, teacher.config);
         assert_eq!(keys::export(&again.network), keys::export(&teacher.network));
