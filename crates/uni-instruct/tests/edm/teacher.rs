@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::support::{fixture, uniform};
-use burn::tensor::Device;
+use burn::tensor::{Device, Tolerance};
 use trefoil_core::nn::Init;
 use trefoil_core::weights::{self, Precision};
 use trefoil_core::{Picture, Seed};
@@ -47,6 +47,16 @@ fn folders_and_weight_files_come_back() {
         let alone = Teacher::open(&path.join("model.safetensors"), &device).unwrap();
         assert_eq!(alone.config.network, teacher.config.network);
         assert_eq!(keys::export(&alone.network), keys::export(&teacher.network));
+        // Half precision on disk, single in memory.
+        let path = folder.path().join(format!("half-{family:?}"));
+        teacher.save(&path, Precision::F16).unwrap();
+        let half = Teacher::open(&path, &device).unwrap();
+        for ((name, found), (_, kept)) in
+            keys::export(&half.network).iter().zip(keys::export(&teacher.network))
+        {
+            found.assert_approx_eq::<f32>(&kept, Tolerance::relative(1e-3).set_absolute(1e-7));
+            assert_eq!(found.dtype(), kept.dtype(), "{name}");
+        }
     }
 }
 
