@@ -252,15 +252,52 @@ mod tests {
 
     use super::*;
 
+    fn world(device: &Device) -> (UVit, VpSchedule, Parts) {
+        let config = UVitConfig::tiny();
+        let network = config.init(&mut Init::random(Seed(1), device)).unwrap();
+        let schedule = VpSchedule::new(ScheduleConfig::default().init().unwrap());
+        (network, schedule, Parts::of(&config))
+    }
+
+    /// Guided text to image is `x - sigma (eps_marginal + w (eps_given - eps_marginal))`, from two passes of the
+    /// network that are written out here: the text clean at level 0, and noise at the highest level.
+    #[test]
+    fn guided_text_to_image_is_two_passes() {
+        let device = Device::flex();
+        let (network, schedule, parts) = world(&device);
+        let (d, sigma, w) = (parts.dims(), 1.7, 2.5);
+        let draw = |name| Seed(5).stream(name, 0).normal_tensor::<2>([1, d], &device);
+        let (x, code, noise) = (draw("x"), parts.split(draw("code")), parts.split(draw("noise")));
+        let Level { n, alpha, .. } = schedule.level_of_edm_sigma(sigma);
+        let state = parts.split(x.clone() * alpha);
+        let pass = |text: &Tensor<3>, level: f64| {
+            let (z, clip) = (state.z.clone(), state.clip.clone());
+            let levels =
+                Levels { image: vec![n as f32], text: vec![level as f32], data_type: vec![1] };
+            parts.join(network.forward(Modalities { z, clip, text: text.clone() }, &levels))
+        };
+        let (given, marginal) = (pass(&code.text, 0.0), pass(&noise.text, 1000.0));
+        let expected = x.clone() - (marginal.clone() + (given - marginal) * w) * sigma;
+        let empty =
+            Modalities { z: code.z.zeros_like(), clip: code.clip.zeros_like(), text: code.text };
+        let rows = Rows {
+            tasks: vec![Task::TextToImage],
+            given: parts.join(empty),
+            marginal: parts.join(noise),
+        };
+        let guided =
+            JointDenoiser { guidance: w, ..JointDenoiser::new(&network, &schedule, parts) };
+        let found = guided.denoise(x, &[sigma], &rows).narrow(1, 0, parts.picture());
+        let expected = expected.narrow(1, 0, parts.picture()).into_data();
+        found.into_data().assert_approx_eq::<f32>(&expected, Tolerance::absolute(1e-4));
+    }
+
     /// Rows of several tasks, guided, in one batch: each is what it is alone, and what a task does not
     /// generate stays as it is given.
     #[test]
     fn a_row_does_not_depend_on_its_neighbours() {
         let device = Device::flex();
-        let config = UVitConfig::tiny();
-        let network = config.init(&mut Init::random(Seed(1), &device)).unwrap();
-        let schedule = VpSchedule::new(ScheduleConfig::default().init().unwrap());
-        let parts = Parts::of(&config);
+        let (network, schedule, parts) = world(&device);
         let d = parts.dims();
         let guided =
             JointDenoiser { guidance: 2.5, ..JointDenoiser::new(&network, &schedule, parts) };
