@@ -44,6 +44,8 @@ pub(crate) struct JointProblem {
     start: UVit,
     parts: Parts,
     data: Option<JointData>,
+    /// Of the changes of the fake network, where that is not trained itself.
+    rank: Option<usize>,
     seed: Seed,
     device: Device,
 }
@@ -54,7 +56,7 @@ impl JointProblem {
     pub(crate) fn open(
         config: &JointConfig,
         folder: &Path,
-        (seed, device): (Seed, &Device),
+        (rank, seed, device): (Option<usize>, Seed, &Device),
         cache: Option<&Path>,
     ) -> anyhow::Result<Self> {
         let model = UniDiffuser::load(folder, device)?;
@@ -80,6 +82,7 @@ impl JointProblem {
             model: RefCell::new(model),
             parts,
             data,
+            rank,
             seed,
             device: device.clone().autodiff(),
         })
@@ -133,7 +136,12 @@ impl Problem for JointProblem {
 
     fn fresh_fake(&self) -> Result<JointCritic> {
         let mut init = Init::random(self.seed, &self.device);
-        Ok(JointCritic::new(self.start.clone(), &self.model.borrow().config.uvit, &mut init))
+        let sizes = &self.model.borrow().config.uvit;
+        Ok(JointCritic::new(self.start.clone(), sizes, self.rank, &mut init))
+    }
+
+    fn trains(&self, name: &str) -> bool {
+        JointCritic::trains(name, self.rank)
     }
 
     /// About sixteen values per token, channel and block.

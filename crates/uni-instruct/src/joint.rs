@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use trefoil_core::{Error, Result};
 
 use crate::method::{Plan, StudentKind};
-use crate::objective::FakeKind;
 
 /// How often each task is trained, in any unit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -123,8 +122,8 @@ impl JointConfig {
         }
         for stage in &plan.stages {
             let objective = &stage.objective;
-            if objective.fake.kind != FakeKind::Learned {
-                let reason = "expected `learned`, the only kind that UniDiffuser has";
+            if !objective.fake.kind.is_network() {
+                let reason = "expected `learned` or `low-rank`: the student is a network";
                 return bad("objective.fake.kind", reason.into());
             }
             if objective.guidance.is_on() {

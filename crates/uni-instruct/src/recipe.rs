@@ -157,10 +157,7 @@ impl Recipe {
         let ProblemConfig::Mixture(config) = &self.problem else {
             return Err(CoreError::config("problem.kind", "expected `mixture`").into());
         };
-        let rank = match plan.stages.first().map(|stage| stage.objective.fake.kind) {
-            Some(FakeKind::LowRank { rank }) => rank,
-            _ => 0,
-        };
+        let rank = plan.rank().unwrap_or_default();
         let problem = ToyProblem::open(config.clone(), (plan.student, rank), self.train.seed)?;
         for Stage { objective, .. } in &plan.stages {
             let guided = objective.guidance.is_on() && !config.conditional;

@@ -154,7 +154,7 @@ impl DistillArgs {
                     // The folder of the run, where the codes of the data are kept.
                     job.run_folder()?;
                 }
-                let about = (recipe.train.seed, &device);
+                let about = (recipe.plan()?.rank(), recipe.train.seed, &device);
                 job.run(&JointProblem::open(config, &folder, about, cache.as_deref())?)
             }
         }

@@ -133,11 +133,6 @@ impl PicturesConfig {
         }
         for stage in &plan.stages {
             let objective = &stage.objective;
-            if let FakeKind::LowRank { .. } = objective.fake.kind {
-                let reason = "expected `learned` or `conditional`: adapters of low rank are there for \
-                              mixtures alone";
-                return bad("objective.fake.kind", reason.into());
-            }
             let needs = [
                 ("objective.reward", objective.reward != 0.0, "a reward"),
                 ("objective.fidelity", objective.fidelity != 0.0, "an observation"),

@@ -45,6 +45,8 @@ pub struct PictureStudent {
 pub struct PicturesProblem {
     config: PicturesConfig,
     kind: StudentKind,
+    /// Of the changes of the fake network, where that is not trained itself.
+    rank: Option<usize>,
     seed: Seed,
     device: Device,
     /// Without gradients in its weights.
@@ -110,10 +112,11 @@ impl PicturesProblem {
         }
         let teacher = Teacher { network: start.clone().no_grad(), config: about };
         let (drawn, measure) = (OnceLock::new(), OnceLock::new());
-        let kind = plan.student;
+        let (kind, rank) = (plan.student, plan.rank());
         Ok(Self {
             config,
             kind,
+            rank,
             seed,
             device,
             teacher,
@@ -232,7 +235,12 @@ impl Problem for PicturesProblem {
     }
 
     fn fresh_fake(&self) -> Result<Critic> {
-        Ok(Critic::new(self.start.clone(), &mut Init::random(self.seed, &self.device)))
+        let mut init = Init::random(self.seed, &self.device);
+        Ok(Critic::new(self.start.clone(), self.rank, &mut init))
+    }
+
+    fn trains(&self, name: &str) -> bool {
+        Critic::trains(name, self.rank)
     }
 
     /// About ten maps of the width of its level for each block.

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::Tensor;
-use trefoil_core::nn::{Activation, Bias, Init, Linear, WeightInit};
+use trefoil_core::nn::{Activation, Adapters, Bias, Init, Linear, WeightInit};
 use trefoil_diffusion::VpSchedule;
 
 use super::rows::{JointDenoiser, Parts, Rows};
@@ -18,15 +18,23 @@ pub struct JointCritic {
     pub head_in: Linear,
     /// From those to the logit.
     pub head_out: Linear,
+    /// Changes of the network of low rank, trained in its place.
+    pub adapters: Option<Adapters>,
 }
 
 impl JointCritic {
-    /// A critic whose noise predictor is `network`.
-    pub fn new(network: UVit, sizes: &UVitConfig, init: &mut Init) -> Self {
+    /// A critic whose noise predictor is `network`; with a rank, only changes of that rank are to be trained.
+    pub fn new(network: UVit, sizes: &UVitConfig, rank: Option<usize>, init: &mut Init) -> Self {
         let width = sizes.embed_dim;
         let head_in = Linear::new(init, [width; 2], Bias::Yes, WeightInit::FanIn);
         let head_out = Linear::new(init, [width, 1], Bias::Yes, WeightInit::Normal(0.0));
-        Self { network, head_in, head_out }
+        let adapters = rank.map(|rank| Adapters::new(&network, rank, init));
+        Self { network, head_in, head_out, adapters }
+    }
+
+    /// Whether a parameter is trained.
+    pub fn trains(name: &str, rank: Option<usize>) -> bool {
+        rank.is_none() || !name.starts_with("network.")
     }
 
     /// Denoised rows, `[B, D]`, and logits, `[B, L]`.
@@ -46,7 +54,11 @@ impl JointCritic {
                 middle = Some(tokens.clone());
             }
         };
-        let denoiser = JointDenoiser::new(&self.network, schedule, parts);
+        let network = match &self.adapters {
+            Some(adapters) => &adapters.apply(self.network.clone()),
+            None => &self.network,
+        };
+        let denoiser = JointDenoiser::new(network, schedule, parts);
         let denoised = denoiser.denoise_seen(x, sigma, rows, &mut see);
         let logits = middle.map(|tokens| {
             let [b, l, _] = tokens.dims();
