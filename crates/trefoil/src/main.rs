@@ -10,6 +10,7 @@ mod fetch;
 mod hints;
 mod interrupt;
 mod model;
+mod one_step;
 mod output;
 mod record;
 mod results;

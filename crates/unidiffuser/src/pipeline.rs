@@ -77,6 +77,8 @@ pub struct Request {
     pub data_type: i32,
     /// Search for captions.
     pub beams: BeamOptions,
+    /// One pass of the model's one-step generator in place of the solver, without guidance.
+    pub one_step: bool,
 }
 
 impl Request {
@@ -98,6 +100,7 @@ impl Request {
             batch: 4,
             data_type: 1,
             beams: BeamOptions::default(),
+            one_step: false,
         }
     }
 
@@ -130,6 +133,16 @@ impl Request {
         ] {
             if given && !applies {
                 return Err(GenerateError::Unused { what, mode });
+            }
+        }
+        for (what, given) in [
+            ("negative", self.negative.is_some()),
+            ("size", self.size.is_some()),
+            ("edit", self.edit.is_some()),
+        ] {
+            if self.one_step && given {
+                let reason = "a one-step generator begins with noise, has one size and no guidance";
+                return Err(Error::config(what, reason).into());
             }
         }
         if self.edit.is_some() && self.size.is_some() {

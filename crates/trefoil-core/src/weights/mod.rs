@@ -187,7 +187,7 @@ impl WeightFile {
         let data = self.read(name, "floats", |tensor| tensor.read_as(storage))?;
         let too_large = data.dtype() == DType::F16
             && self.tensor(name).is_some_and(|stored| stored.element() != Element::F16)
-            && data.iter::<f16>().any(|v| v.is_infinite());
+            && data.iter::<f16>().any(f16::is_infinite);
         if too_large {
             let what = format!("{}: tensor `{name}` in f16", self.path.display());
             return Err(Error::NonFinite { what });

@@ -4,12 +4,14 @@ mod info;
 
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use trefoil_core::fs;
 use trefoil_core::hub::{HubCache, HubId, is_offline};
 use trefoil_core::weights::Precision;
+use uni_instruct::edm::Teacher;
 use unidiffuser::model::{Layout, ModelFiles};
 
 use self::info::Info;
@@ -27,6 +29,7 @@ Examples:
   trefoil models info thu-ml/unidiffuser-v1
   trefoil models verify models/openmoji-32
   trefoil models convert models/openmoji-32 half/ --precision bf16
+  trefoil models convert runs/student/model student/ --precision f16
 
 A MODEL is a folder, a `uvit_v*.pth` among the authors' files, or OWNER/NAME[@REVISION] in the cache of Hugging Face.")]
 pub(crate) struct ModelsArgs {
@@ -178,7 +181,6 @@ fn remove(id: &HubId, talk: Talk) -> anyhow::Result<Answer> {
 
 fn convert(args: &ConvertArgs, talk: Talk) -> anyhow::Result<Answer> {
     let source = model::find(Some(&args.model), talk)?;
-    let files = ModelFiles::open(&source)?;
     let is_free = match std::fs::read_dir(&args.out) {
         Ok(mut entries) => entries.next().is_none(),
         Err(_) => !args.out.exists(),
@@ -193,10 +195,23 @@ fn convert(args: &ConvertArgs, talk: Talk) -> anyhow::Result<Answer> {
         "f16" => Precision::F16,
         _ => Precision::F32,
     };
+    if is_teacher(&source) {
+        Teacher::open(&source, &Device::flex())?.save(&args.out, precision)?;
+        keep_beside(&source, &args.out)?;
+        talk.note(format_args!("wrote {} ({})", args.out.display(), args.precision));
+        return Ok(Answer::Yes);
+    }
+    let files = ModelFiles::open(&source)?;
     files.convert(&args.out, layout, precision)?;
     keep_beside(&files.folder, &args.out)?;
     talk.note(format_args!("wrote {} ({layout}, {})", args.out.display(), args.precision));
     Ok(Answer::Yes)
+}
+
+/// Whether a path is a diffusion teacher (EDM) or a one-step student of one.
+fn is_teacher(path: &Path) -> bool {
+    let is_pickle = path.extension().is_some_and(|extension| extension == "pkl");
+    is_pickle || (path.join("model.safetensors").is_file() && path.join("config.json").is_file())
 }
 
 /// Recommended settings and licences belong to the weights, whatever their form.

@@ -54,7 +54,7 @@ impl VaryArgs {
         }
         let picture = open_picture(path)?;
         let pictures = Pictures::new(&self.output.pictures(), "vary", self.count.count)?;
-        let session = Session::open(&self.model, talk)?;
+        let session = Session::open_for(&self.model, &self.sampling, talk)?;
         let mut request = session.request(Mode::ImageVariation, &self.sampling)?;
         request.count = self.count.count;
         request.image = Some(picture);
@@ -73,7 +73,7 @@ impl VaryArgs {
     fn words(&self, text: &str, talk: Talk) -> anyhow::Result<Answer> {
         let output = self.output.texts();
         prepare_texts(&output)?;
-        let session = Session::open(&self.model, talk)?;
+        let session = Session::open_for(&self.model, &self.sampling, talk)?;
         session.check_prompt(text)?;
         let mut request = session.request(Mode::TextVariation, &self.sampling)?;
         request.count = self.count.count;

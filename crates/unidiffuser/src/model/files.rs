@@ -174,6 +174,7 @@ impl ModelFiles {
             text_tokenizer,
             schedule: VpSchedule::new(schedule),
             storage,
+            one_step: None,
             device: device.clone(),
             config: self.config(),
         })

@@ -19,6 +19,7 @@ use super::shapes::{Shapes, latent_shape};
 use super::{GenerateError, NoiseKind, NoiseSource, Procedure, Request};
 use crate::mode::{Content, Pass, Task, Unconditional};
 use crate::model::{Codes, ImageCode, UniDiffuser};
+use crate::one_step::{OneStep, Parts, Rows};
 use crate::uvit::{Levels, Modalities};
 
 /// The settings of a request made ready: the solver's grid and the code of the empty text.
@@ -35,6 +36,25 @@ pub struct Sampling<'a> {
     latent: [usize; 3],
     /// Whether the solver tells the network the index of a level, one less than its number.
     counts_from_zero: bool,
+    /// Makes samples in one pass, in place of the solver.
+    one_step: Option<&'a OneStep>,
+}
+
+/// The generator that a request asks for.
+fn one_step<'a>(model: &'a UniDiffuser, request: &Request) -> Result<Option<&'a OneStep>, Error> {
+    if !request.one_step {
+        return Ok(None);
+    }
+    let absent = || Error::config("one_step", "the model has no one-step generator");
+    let found = model.one_step.as_ref().ok_or_else(absent)?;
+    let tasks = &found.config.tasks;
+    if let Some(task) = request.mode.tasks().iter().find(|task| !tasks.contains(task)) {
+        let known: Vec<&str> = tasks.iter().map(|task| task.name()).collect();
+        let known = known.join(", ");
+        let reason = format!("expected one of {known}; found {}", task.name());
+        return Err(Error::config("one_step.tasks", reason));
+    }
+    Ok(Some(found))
 }
 
 /// Looks at every evaluation of a run, and may put other numbers in its place: what a comparison with a recorded run
@@ -81,7 +101,7 @@ impl<'a> Sampling<'a> {
             (None, Unconditional::EmptyText) => Some(String::new()),
             (None, Unconditional::TrueMarginal) => None,
         };
-        let away = away.filter(|_| request.guidance.is_active());
+        let away = away.filter(|_| request.guidance.is_active() && !request.one_step);
         let empty_text = away.map(|text| model.encode_text(&[text])).transpose()?;
         let &Request { guidance, data_type, procedure, .. } = request;
         let counts_from_zero = solver.kind.is_discrete();
@@ -94,12 +114,13 @@ impl<'a> Sampling<'a> {
             procedure,
             latent,
             counts_from_zero,
+            one_step: one_step(model, request)?,
         })
     }
 
     /// Evaluations of the (guided) network in one run.
     pub fn evaluations(&self) -> usize {
-        self.sampler.evaluations()
+        if self.one_step.is_some() { 1 } else { self.sampler.evaluations() }
     }
 
     /// Samples the distribution of `task` and returns what it generates.
@@ -145,6 +166,9 @@ impl<'a> Sampling<'a> {
         let mut condition = self.condition(task, condition, &shapes)?;
         let device = self.model.device();
         let mut start = self.start(task, &shapes, noise);
+        if let Some(one_step) = self.one_step {
+            return self.run_once(one_step, (task, shapes), condition, start, noise, on_evaluation);
+        }
         if self.procedure.keeps_noise(task) {
             condition = start.clone();
         }
@@ -187,6 +211,45 @@ impl<'a> Sampling<'a> {
             Err(SolveError::Cancelled { .. }) => Err(GenerateError::Cancelled),
             Err(SolveError::NonFinite { step }) => Err(GenerateError::NonFinite { step }),
             Err(other) => Err(GenerateError::Solve(other)),
+        }
+    }
+
+    /// One pass of the one-step generator.
+    fn run_once(
+        &self,
+        one_step: &OneStep,
+        (task, shapes): (Task, Shapes),
+        condition: Modalities,
+        start: Modalities,
+        noise: &mut dyn NoiseSource,
+        on_evaluation: OnEvaluation<'_>,
+    ) -> Result<Codes, GenerateError> {
+        let device = self.model.device();
+        let parts = Parts::of(&self.model.config.uvit);
+        let marginal = if task.passes().0.image == Content::Noise {
+            let z = shapes.draw_latent(noise, device);
+            Modalities { z, clip: shapes.draw_clip(noise, device), text: start.text.zeros_like() }
+        } else if task.passes().0.text == Content::Noise {
+            let text = shapes.draw_text(noise, device);
+            Modalities { z: start.z.zeros_like(), clip: start.clip.zeros_like(), text }
+        } else {
+            let Modalities { z, clip, text } = &start;
+            Modalities { z: z.zeros_like(), clip: clip.zeros_like(), text: text.zeros_like() }
+        };
+        let rows = Rows {
+            tasks: vec![task; shapes.batch],
+            given: parts.join(condition),
+            marginal: parts.join(marginal),
+        };
+        let x0 = one_step.generate(parts, &self.model.schedule, parts.join(start), &rows);
+        let found = parts.split(x0);
+        let codes = Codes {
+            image: task.makes_image().then_some(ImageCode { z: found.z, clip: found.clip }),
+            text: task.makes_text().then_some(found.text),
+        };
+        match on_evaluation(1, &codes) {
+            ControlFlow::Continue(()) => Ok(codes),
+            ControlFlow::Break(()) => Err(GenerateError::Cancelled),
         }
     }
 

@@ -80,7 +80,9 @@ fn pickle<T: Store>(tensors: &[(String, T)], precision: Precision) -> Vec<u8> {
         integer(&mut out, 0);
         for numbers in [&shape, &strides] {
             out.push(b'(');
-            numbers.iter().for_each(|&number| integer(&mut out, number));
+            for &number in numbers {
+                integer(&mut out, number);
+            }
             out.push(b't');
         }
         // No gradient, no hooks.
@@ -141,7 +143,8 @@ impl Archive<'_> {
     }
 
     fn add(&mut self, name: &str, bytes: &[u8]) -> IoResult<()> {
-        let too_large = |_| IoError::new(ErrorKind::InvalidInput, format!("`{name}` is too large"));
+        let too_large =
+            |()| IoError::new(ErrorKind::InvalidInput, format!("`{name}` is too large"));
         let size = u32::try_from(bytes.len()).ok().filter(|&size| u64::from(size) < SEE_64);
         let size = size.ok_or(()).map_err(too_large)?;
         let length = u16::try_from(name.len()).map_err(|_| too_large(()))?;

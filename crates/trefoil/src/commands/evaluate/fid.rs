@@ -159,8 +159,8 @@ impl FidArgs {
             .with_setting("reference", self.reference.display().to_string())
             .with_setting("features", network.name())
             .with_setting("resolution", side);
-        if set.is_drawn() {
-            report = report.with_setting("solver", format!("Heun, {} steps", self.steps));
+        if let Some(solver) = set.solver(self.steps) {
+            report = report.with_setting("solver", solver);
         }
         report.add(&self.split, &Averaged(tables))?;
         let markdown = report.to_markdown();
