@@ -3,7 +3,7 @@
 
 Runs `unidiffuser_oracle.py` for both U-ViT versions in a temporary folder, keeps what the Rust tests compare against
 (single precision is enough for a single-precision port), adds a few cases of its own (tokenizer round trips, a
-PyTorch zip archive, a full-size resampling case) and writes the README that names every tensor.
+full-size resampling case) and writes the README that names every tensor.
 
 Usage:  python fixtures.py [--out ../crates/unidiffuser/tests/fixtures] [--work DIR]
 
@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections import OrderedDict
 
 warnings.filterwarnings("ignore")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -106,29 +105,6 @@ def original_keys(v0, v1, out):
         with open(os.path.join(out, f"{name}_original_keys.txt"), "w", encoding="utf-8") as f:
             f.write(f"# {name}.pth at the tiny size of the fixtures: {len(lines)} tensors\n")
             f.write("\n".join(lines) + "\n")
-
-
-def zip_archive(out):
-    """What torch.save writes, in the ways the released checkpoints use it: an ordered dictionary, prefixed names,
-    masks of unsigned bytes, 64-bit integers, a scalar, one storage under two names, a view with an offset and a
-    transposed view."""
-    g = torch.Generator().manual_seed(41)
-    base = torch.randn(6, 5, generator=g)
-    table = torch.randn(4, 3, generator=g)
-    state = OrderedDict()
-    state["module.plain"] = torch.randn(2, 3, 4, generator=g)
-    state["module.transposed"] = base.T
-    state["module.offset"] = base[2:5]
-    state["module.mask"] = torch.tril(torch.ones(1, 1, 4, 4, dtype=torch.uint8))
-    state["module.position_ids"] = torch.arange(7)[None]
-    state["module.masked_bias"] = torch.tensor(-1e4)
-    state["module.wte.weight"] = table
-    state["module.lm_head.weight"] = table
-    state["module.half"] = torch.randn(3, generator=g).half()
-    state["module.bfloat16"] = torch.randn(3, generator=g).bfloat16()
-    state["module.double"] = torch.randn(3, generator=g).double()
-    torch.save(state, os.path.join(out, "torch_zip.pth"))
-    write(out, "torch_zip", state)
 
 
 # ---- tensors ---------------------------------------------------------------------------------------------------
@@ -319,6 +295,21 @@ def single_precision_error(root, out):
     return result
 
 
+def pipelines(root, manifest, out):
+    """Runs of diffusers' pipeline with all its draws: the last state, what was decoded, and the manifest's part about
+    them in `pipelines.json`."""
+    facts = {}
+    for name in ("inputs", "joint", "text2img", "text2img_noguidance_np", "img2text", "img", "text"):
+        group = f"pipeline_{name}"
+        src = load_file(os.path.join(root, group + ".safetensors"))
+        keep = {k: v for k, v in src.items() if k.startswith(("noise.", "vae_noise.")) or k in ("images", "image")}
+        if "latents" in src:
+            keep["latents"] = src["latents"][-1:]
+        write(out, group, keep)
+        facts[group] = {k: v for k, v in manifest["groups"][group].items() if k in ("prompt", "guidance_scale", "steps", "text")}
+    write_json(os.path.join(out, "pipelines.json"), facts)
+
+
 def train(root, out):
     src, main = load_file(os.path.join(root, "train.safetensors")), {}
     for k, v in src.items():
@@ -404,7 +395,6 @@ def main():
     v1, m1 = run_oracle(work, 1)
     copy_models(v0, v1, out)
     original_keys(v0, v1, out)
-    zip_archive(out)
     uvit(v0, out, 0)
     uvit(v1, out, 1)
     solvers(v1, out)
@@ -413,6 +403,7 @@ def main():
     image_side(v1, out)
     text_decoder(v1, out)
     tasks(v1, out)
+    pipelines(v1, m1, out)
     train(v1, out)
     errors = single_precision_error(v1, out)
     manifest(m1, out, errors)

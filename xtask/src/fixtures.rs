@@ -8,7 +8,19 @@ use clap::Args;
 use crate::process;
 
 /// Scripts that write the files of the tests themselves.
-const WRITERS: [&str; 5] = ["fixtures.py", "keys.py", "layers.py", "resize.py", "convolution.py"];
+const WRITERS: [&str; 11] = [
+    "fixtures.py",
+    "keys.py",
+    "layouts.py",
+    "torch_files.py",
+    "layers.py",
+    "resize.py",
+    "convolution.py",
+    "quality.py",
+    "edm_torch.py",
+    "edm_pickle.py",
+    "inception.py",
+];
 /// The module that `frechet.py` prints.
 const FRECHET: &str = "crates/trefoil-eval/tests/reference_data/mod.rs";
 /// What stands above it.

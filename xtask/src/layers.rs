@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 5] = [
     &["trefoil-kernels"],
     &["trefoil-core"],
     &["trefoil-diffusion", "trefoil-train", "trefoil-eval"],
-    &["unidiffuser", "uditsr"],
+    &["unidiffuser", "uni-instruct", "uditsr"],
     &["trefoil"],
 ];
 /// Sees everything and is seen by nobody.

@@ -1,6 +1,6 @@
 //! The error of this crate and of everything that only reads, writes and checks.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -87,6 +87,19 @@ pub enum Error {
         unexpected: Vec<String>,
     },
 
+    /// Names and shapes of a file differ from those of the model in several ways.
+    #[error("{} does not fit the model: {}", path.display(), differences(missing, unexpected, misshapen))]
+    TensorMismatch {
+        /// The weight file.
+        path: PathBuf,
+        /// Tensors that the model needs.
+        missing: Vec<String>,
+        /// Tensors that the model does not know.
+        unexpected: Vec<String>,
+        /// Tensors of another shape.
+        misshapen: Vec<Misfit>,
+    },
+
     /// A device that does not exist or is not part of this build.
     #[error("device `{name}`: {reason}")]
     Device {
@@ -104,7 +117,39 @@ pub enum Error {
     },
 }
 
+/// A tensor whose shape is not the expected one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit {
+    /// Its name.
+    pub name: String,
+    /// Shape of the configured network.
+    pub expected: Vec<usize>,
+    /// Shape in the file.
+    pub found: Vec<usize>,
+}
+
 impl Error {
+    /// The simplest variant that says how the tensors of a file differ from those of a model; nothing when they do
+    /// not.
+    pub fn mismatch(
+        path: &Path,
+        missing: Vec<String>,
+        unexpected: Vec<String>,
+        mut misshapen: Vec<Misfit>,
+    ) -> Option<Self> {
+        let path = path.into();
+        match (missing.len(), unexpected.len(), misshapen.len()) {
+            (0, 0, 0) => None,
+            (_, 0, 0) => Some(Self::MissingTensors { path, missing }),
+            (0, _, 0) => Some(Self::UnexpectedTensors { path, unexpected }),
+            (0, 0, 1) => {
+                let Misfit { name, expected, found } = misshapen.remove(0);
+                Some(Self::TensorShape { path, name, expected, found })
+            }
+            _ => Some(Self::TensorMismatch { path, missing, unexpected, misshapen }),
+        }
+    }
+
     /// A [`Error::Config`] from anything printable.
     pub fn config(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Config { field: field.into(), reason: reason.into() }
@@ -116,13 +161,34 @@ impl Error {
     }
 }
 
+/// Names and shapes that a message lists.
+const SHOWN: usize = 5;
+
 /// The first few names of a long list.
 fn shorten(names: &[String]) -> String {
-    const SHOWN: usize = 5;
     let mut text =
         names.iter().take(SHOWN).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
     if names.len() > SHOWN {
         text.push_str(", ...");
     }
     text
+}
+
+/// Missing, unexpected and misshapen tensors in one line.
+fn differences(missing: &[String], unexpected: &[String], misshapen: &[Misfit]) -> String {
+    let mut parts = Vec::new();
+    if !missing.is_empty() {
+        parts.push(format!("it lacks {} tensor(s): {}", missing.len(), shorten(missing)));
+    }
+    if !unexpected.is_empty() {
+        let count = unexpected.len();
+        parts.push(format!("it has {count} unexpected tensor(s): {}", shorten(unexpected)));
+    }
+    for Misfit { name, expected, found } in misshapen.iter().take(SHOWN) {
+        parts.push(format!("`{name}`: expected shape {expected:?}, found {found:?}"));
+    }
+    if misshapen.len() > SHOWN {
+        parts.push(format!("{} other shapes", misshapen.len() - SHOWN));
+    }
+    parts.join("; ")
 }

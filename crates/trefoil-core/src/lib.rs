@@ -11,9 +11,11 @@
 pub mod device;
 pub mod error;
 pub mod fs;
+pub mod hub;
 pub mod image;
 pub mod nn;
 pub mod params;
+pub mod pickle;
 pub mod png;
 pub mod rng;
 pub mod weights;

@@ -111,6 +111,11 @@ pub fn import<M: Module>(
             let name = self.path.join(".");
             let shape = param.lazy_shape().to_vec();
             match (self.source)(&name, &shape) {
+                // A parameter that was never made is not made to be replaced.
+                Ok(data) if data.shape().to_vec() == shape && !param.is_initialized() => {
+                    let tensor = Tensor::from_data(data, &param.lazy_device());
+                    Param::initialized(param.id, tensor).set_require_grad(true)
+                }
                 Ok(data) if data.shape().to_vec() == shape => param.map(|old| {
                     let device = old.device();
                     let tracked = old.is_require_grad();

@@ -80,6 +80,33 @@ where
     }
 }
 
+/// A network that predicts clean samples in a batch whose rows have noise levels of their own, and
+/// through which gradients reach the rows: what distillation asks of a teacher.
+///
+/// A process with `x_t = alpha x_0 + sigma n` enters with `sigma / alpha` and `x_t / alpha`.
+pub trait RowDenoiser {
+    /// What the rows are to be: labels, prompts.
+    type Condition;
+    /// What can go wrong in a prediction.
+    type Error;
+
+    /// Predicts the clean sample of each row.
+    ///
+    /// # Shapes
+    /// - `x`: `[B, D]`, row `i` with noise of standard deviation `sigma[i]`
+    /// - `condition`: of all rows; absent: the unconditional prediction
+    /// - returns: `[B, D]`
+    ///
+    /// # Errors
+    /// Whatever the network reports.
+    fn denoise_rows(
+        &self,
+        x: Tensor<2>,
+        sigma: &[f64],
+        condition: Option<&Self::Condition>,
+    ) -> Result<Tensor<2>, Self::Error>;
+}
+
 /// A variance-preserving noise predictor seen as a [`Denoiser`].
 #[derive(Debug)]
 pub struct VpDenoiser<'a, M> {

@@ -30,13 +30,15 @@ mod prediction;
 mod schedule;
 pub mod solver;
 
-pub use denoiser::{Denoiser, EdmNoise, GaussianDenoiser, NoisePredictor, VpDenoiser, from_fn};
+pub use denoiser::{
+    Denoiser, EdmNoise, GaussianDenoiser, NoisePredictor, RowDenoiser, VpDenoiser, from_fn,
+};
 pub use error::{Error, Result, SolveError};
 pub use guidance::GuidanceScale;
 pub use precondition::{EdmPreconditioner, Preconditioning};
 pub use prediction::Prediction;
 pub use schedule::{DiscreteSchedule, Level, ScheduleConfig, VpSchedule, karras_sigmas};
 pub use solver::{
-    FinalSigma, Sampler, SigmaGrid, Solver, SolverConfig, SolverKind, SolverType, Step,
-    Thresholding, TimestepSpacing,
+    Churn, EdmSolverConfig, FinalSigma, Sampler, SigmaGrid, Solver, SolverConfig, SolverKind,
+    SolverType, Step, Thresholding, TimestepSpacing,
 };

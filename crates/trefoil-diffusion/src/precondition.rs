@@ -97,6 +97,26 @@ mod tests {
         }
     }
 
+    /// Computed independently to twelve digits.
+    #[test]
+    fn scales_at_the_published_levels() {
+        let expected = [
+            (0.002, [0.999984000256, 0.00199998400019, 1.99998400019, -1.55365202461, 250004.0]),
+            (0.05, [0.990099009901, 0.0497518595105, 1.99007438042, -0.748933068388, 404.0]),
+            (2.5, [0.0384615384615, 0.490290337845, 0.392232270276, 0.229072682969, 4.16]),
+            (20.0, [0.000624609618988, 0.499843823204, 0.0499843823204, 0.748933068388, 4.0025]),
+            (80.0, [3.90609741807e-5, 0.499990234661, 0.0124997558665, 1.09550665867, 4.00015625]),
+        ];
+        let edm = EdmPreconditioner::default();
+        for (sigma, values) in expected {
+            let c = edm.at(sigma);
+            let found = [c.c_skip, c.c_out, c.c_in, c.c_noise, edm.loss_weight(sigma)];
+            for (found, expected) in found.into_iter().zip(values) {
+                assert!((found / expected - 1.0).abs() < 1e-11, "{sigma}: {found} {expected}");
+            }
+        }
+    }
+
     #[test]
     fn denoised_is_the_weighted_sum() {
         let device = Device::flex();

@@ -4,8 +4,9 @@ use std::{convert::Infallible, ops::ControlFlow};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use trefoil_diffusion::{
-    EdmNoise, FinalSigma, GaussianDenoiser, Level, NoisePredictor, Sampler, SigmaGrid, SolveError,
-    SolverConfig, SolverKind, SolverType, Step, Thresholding, TimestepSpacing, VpSchedule, from_fn,
+    Churn, EdmNoise, EdmSolverConfig, Error, FinalSigma, GaussianDenoiser, Level, NoisePredictor,
+    Sampler, SigmaGrid, SolveError, SolverConfig, SolverKind, SolverType, Step, Thresholding,
+    TimestepSpacing, VpSchedule, from_fn,
     solver::{Euler, Heun, edm_levels, vp_levels},
 };
 
@@ -276,6 +277,52 @@ fn edm_heun_matches_published_and_exact_flow() {
     close(&run(18), &published, 0.0, 6e-7, "18 steps");
     let exact = [-0.451860, 0.048130, 0.298125, 0.641868, 1.298106];
     close(&run(1000), &exact, 0.0, 2e-5, "exact flow");
+}
+
+/// Numbers of `reference/edm_torch.py`: six steps on Gaussian data, with the noise given.
+#[test]
+fn churn_matches_the_algorithm() {
+    let noise = [
+        [0.3, -1.1, 0.7],
+        [1.2, 0.4, -0.6],
+        [-0.9, 0.1, 1.5],
+        [0.2, -0.3, 0.8],
+        [2.0, -1.7, 0.05],
+        [0.6, 0.9, -0.4],
+    ];
+    let churn = Churn { amount: 4.0, min: 0.05, max: 50.0, noise: 1.003 };
+    let config = EdmSolverConfig { steps: 6, churn, ..EdmSolverConfig::default() };
+    let sampler = config.build().expect("valid");
+    assert!(sampler.is_stochastic());
+    assert_eq!((sampler.steps(), sampler.evaluations()), (6, 11));
+    let mut model = EdmNoise(GaussianDenoiser { mean: 0.3, deviation: 0.5 });
+    let mut source = |step: usize, _: [usize; 2]| rows(&noise[step], 1);
+    let start = rows(&[-120.0, 0.0, 55.0], 1);
+    let end = sampler.sample_with_noise(&mut model, start.clone(), &mut source, &mut proceed);
+    let expected = [-0.137263893813094, 0.24727147680670208, 1.7063908980695022];
+    close(&values(end.expect("a finite run")), &expected, 1e-10, 0.0, "churn");
+
+    // Without churn, or with none where the grid is, it is Heun's method.
+    let plain = EdmSolverConfig { churn: Churn::default(), ..config }.build().expect("valid");
+    let below = Churn { max: 1e-4, min: 0.0, ..churn };
+    let outside = EdmSolverConfig { churn: below, ..config }.build().expect("valid");
+    assert!(!plain.is_stochastic() && !outside.is_stochastic());
+    let run = |sampler: &Sampler| {
+        let mut model = EdmNoise(GaussianDenoiser { mean: 0.3, deviation: 0.5 });
+        values(sampler.sample(&mut model, start.clone(), &mut proceed).expect("a finite run"))
+    };
+    assert_eq!(run(&plain), run(&outside));
+    for (bad, name) in [
+        (EdmSolverConfig { steps: 0, ..config }, "steps"),
+        (EdmSolverConfig { sigma_min: 0.0, ..config }, "sigma_min"),
+        (EdmSolverConfig { churn: Churn { max: 0.01, ..churn }, ..config }, "churn.max"),
+        (EdmSolverConfig { churn: Churn { amount: f64::NAN, ..churn }, ..config }, "churn.amount"),
+    ] {
+        match bad.build() {
+            Err(Error::OutOfRange { field, .. }) => assert_eq!(field, name),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
 }
 
 /// For data N(0, d^2) the flow is known: y(s) = y(S) sqrt((d^2 + s^2) / (d^2 + S^2)). Halving the

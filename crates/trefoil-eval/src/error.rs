@@ -118,6 +118,30 @@ pub enum Error {
         /// Position of the caption.
         sample: usize,
     },
+    /// A network that could not compute features.
+    #[error("features by {network}: {source}")]
+    Network {
+        /// Its name.
+        network: String,
+        /// Its own error.
+        source: crate::network::NetworkError,
+    },
+    /// A file that could not be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A file whose contents are not what was expected.
+    #[error("{}: {reason}", path.display())]
+    Format {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What was expected and found.
+        reason: String,
+    },
     /// A report that could not be written as JSON.
     #[error("cannot write the report as JSON")]
     Json(#[from] serde_json::Error),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, same_size};
 use crate::features::Features;
-use crate::moments::Gaussian;
+use crate::moments::{CovarianceDivisor, Gaussian};
 use crate::report::{Measure, Row, Unit};
 
 /// A negative eigenvalue up to this part of the largest one is rounding (of statistics that were
@@ -101,6 +101,9 @@ pub struct FrechetReport {
     pub real_samples: usize,
     /// Number of generated samples.
     pub generated_samples: usize,
+    /// What both covariances were divided by; `None` when one of the fits does not tell.
+    #[serde(default)]
+    pub divisor: Option<CovarianceDivisor>,
     /// Squared Frechet distance.
     pub distance: f64,
 }
@@ -116,6 +119,7 @@ impl FrechetReport {
             dim: real.dim(),
             real_samples: real.samples,
             generated_samples: generated.samples,
+            divisor: real.divisor.filter(|_| real.divisor == generated.divisor),
             distance: frechet_distance(real, generated)?,
         })
     }
@@ -135,8 +139,17 @@ impl FrechetReport {
 
 impl Measure for FrechetReport {
     fn rows(&self) -> Vec<Row> {
-        let mut note = format!("against {} real samples", self.real_samples);
-        if self.generated_samples.min(self.real_samples) <= self.dim {
+        let mut note = match self.real_samples {
+            0 => "against statistics that do not tell their count".to_owned(),
+            count => format!("against {count} real samples"),
+        };
+        note += match self.divisor {
+            Some(CovarianceDivisor::Samples) => ", covariances divided by n",
+            Some(CovarianceDivisor::SamplesMinusOne) => ", covariances divided by n-1",
+            None => ", divisor of the covariances unknown",
+        };
+        let known = [self.generated_samples, self.real_samples].into_iter().filter(|&n| n > 0);
+        if known.min().is_some_and(|n| n <= self.dim) {
             note += ", rank-deficient (no more samples than dimensions): biased upwards";
         }
         let metric = format!("Frechet distance ({})", self.features);
@@ -152,7 +165,9 @@ mod tests {
     use super::*;
 
     fn gaussian(mean: &[f64], covariance: &[f64]) -> Gaussian {
-        Gaussian { samples: 100, mean: mean.to_vec(), covariance: covariance.to_vec() }
+        let (mean, covariance) = (mean.to_vec(), covariance.to_vec());
+        let divisor = Some(CovarianceDivisor::SamplesMinusOne);
+        Gaussian { samples: 100, mean, covariance, divisor }
     }
 
     fn assert_distance(a: &Gaussian, b: &Gaussian, expected: f64) {

@@ -19,6 +19,39 @@ const BLOCK_ROWS: usize = 512;
 /// Columns of the scatter matrix that one task updates.
 const BLOCK_COLUMNS: usize = 128;
 
+/// What the sum of squares of a covariance is divided by. Published distances differ in it: by about
+/// `tr(S) / n`, which is visible in small sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CovarianceDivisor {
+    /// `n`: the maximum-likelihood covariance, as in the training metrics of StyleGAN3 and SiD.
+    Samples,
+    /// `n - 1`: the unbiased covariance, as numpy's `cov` and EDM's evaluation.
+    #[default]
+    SamplesMinusOne,
+}
+
+impl CovarianceDivisor {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Samples, Self::SamplesMinusOne];
+
+    /// Its name in options and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Samples => "n",
+            Self::SamplesMinusOne => "n-1",
+        }
+    }
+
+    /// The divisor for `samples` rows.
+    fn of(self, samples: usize) -> f64 {
+        match self {
+            Self::Samples => samples as f64,
+            Self::SamplesMinusOne => (samples - 1) as f64,
+        }
+    }
+}
+
 /// Gaussian fitted to feature vectors.
 ///
 /// # Shapes
@@ -26,23 +59,40 @@ const BLOCK_COLUMNS: usize = 128;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gaussian {
-    /// Number of vectors behind the fit.
+    /// Number of vectors behind the fit; 0 when a file of statistics does not tell.
     pub samples: usize,
     /// Mean of each component.
     pub mean: Vec<f64>,
-    /// Covariance, normalised by `samples - 1`.
+    /// Covariance, normalised by [`Self::divisor`].
     pub covariance: Vec<f64>,
+    /// What the covariance was divided by; `None` when a file of statistics does not tell.
+    #[serde(default = "unbiased")]
+    pub divisor: Option<CovarianceDivisor>,
+}
+
+/// The divisor of statistics that were written before there was a choice.
+#[expect(clippy::unnecessary_wraps, reason = "serde asks for the type of the field")]
+fn unbiased() -> Option<CovarianceDivisor> {
+    Some(CovarianceDivisor::SamplesMinusOne)
 }
 
 impl Gaussian {
-    /// Fits a Gaussian to all rows of `features`.
+    /// Fits a Gaussian to all rows of `features`, with the unbiased covariance.
     ///
     /// # Errors
     /// Fewer than two rows.
     pub fn fit(features: Features<'_>) -> Result<Self> {
+        Self::fit_with(features, CovarianceDivisor::SamplesMinusOne)
+    }
+
+    /// [`Self::fit`] with a choice of the divisor.
+    ///
+    /// # Errors
+    /// Fewer than two rows.
+    pub fn fit_with(features: Features<'_>, divisor: CovarianceDivisor) -> Result<Self> {
         let mut moments = Moments::new(features.dim())?;
         moments.push_checked(features.values());
-        moments.finish()
+        moments.finish_with(divisor)
     }
 
     /// Dimension of the vectors.
@@ -114,16 +164,25 @@ impl Moments {
     /// # Errors
     /// Fewer than two rows.
     pub fn finish(&self) -> Result<Gaussian> {
+        self.finish_with(CovarianceDivisor::SamplesMinusOne)
+    }
+
+    /// [`Self::finish`] with a choice of the divisor.
+    ///
+    /// # Errors
+    /// Fewer than two rows.
+    pub fn finish_with(&self, divisor: CovarianceDivisor) -> Result<Gaussian> {
         enough("covariance", 2, self.samples)?;
         let dim = self.dim;
-        let scale = 1.0 / (self.samples - 1) as f64;
+        let scale = 1.0 / divisor.of(self.samples);
         let covariance = (0..dim * dim)
             .map(|index| {
                 let (row, column) = (index / dim, index % dim);
                 self.scatter[row.min(column) * dim + row.max(column)] * scale
             })
             .collect();
-        Ok(Gaussian { samples: self.samples, mean: self.mean.clone(), covariance })
+        let (samples, mean) = (self.samples, self.mean.clone());
+        Ok(Gaussian { samples, mean, covariance, divisor: Some(divisor) })
     }
 
     fn push_checked(&mut self, rows: &[f32]) {
@@ -232,6 +291,8 @@ mod tests {
         let gaussian = moments.finish().unwrap();
         assert_eq!(gaussian.mean, [2.0, 0.0]);
         assert_eq!(gaussian.covariance, [2.0, -4.0, -4.0, 8.0]);
+        let whole = moments.finish_with(CovarianceDivisor::Samples).unwrap();
+        assert_eq!(whole.covariance, [1.0, -2.0, -2.0, 4.0]);
         assert_eq!(gaussian.samples, 2);
     }
 

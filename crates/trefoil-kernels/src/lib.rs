@@ -33,6 +33,7 @@
 //! | [`multiply_adds`] | nothing: the processor's peak, to compare with |
 
 mod activation;
+mod allocator;
 mod attention;
 mod attention_flex;
 mod attention_rows;
@@ -46,6 +47,7 @@ mod indexing;
 mod lanes;
 mod layer_norm;
 mod linear;
+mod mapped_file;
 mod matrix;
 mod optimizer;
 mod roofline;
@@ -53,6 +55,7 @@ mod simd;
 mod softmax;
 
 pub use activation::{Activation, activate, gelu, gelu_tanh, quick_gelu, silu};
+pub use allocator::keep_freed_memory;
 pub use attention::{AttentionMask, PackedAttention, attention, packed_attention};
 pub use convolution::{ConvolutionKernels, ConvolutionOptions, Padding, conv2d, upsample_conv2d};
 pub use extension::{Gradients3, Kernels};
@@ -63,6 +66,7 @@ pub use group_norm::{
 pub use indexing::{IndexKernels, gather_rows, scatter_add_rows, segment_mean};
 pub use layer_norm::{add_layer_norm, layer_norm};
 pub use linear::{LinearKernels, linear};
+pub use mapped_file::MappedFile;
 pub use optimizer::AdamWStep;
 pub use roofline::multiply_adds;
 pub use softmax::softmax;

@@ -150,7 +150,7 @@ fn as_read(value: &Value) -> Value {
 }
 
 /// Walks two JSON values and lists where they differ.
-fn compare(path: &str, before: &Value, now: &Value, out: &mut Vec<String>) {
+pub(crate) fn compare(path: &str, before: &Value, now: &Value, out: &mut Vec<String>) {
     let (Value::Object(a), Value::Object(b)) = (before, now) else {
         if before != now {
             out.push(format!("{path}: {before} -> {now}"));

@@ -270,6 +270,15 @@ mod tests {
         for (samples, decay) in expected {
             assert!((config.ema_decay(samples) - decay).abs() < 1e-12, "{samples}");
         }
+        // The published settings of two one-step distillations, computed independently.
+        for (batch_size, half_life, samples, decay) in [
+            (256, 500_000.0, 1_000_000, 0.996_457_376_386),
+            (256, 500_000.0, 20_000_000, 0.999_645_171_610),
+            (8192, 2_000_000.0, 100_000_000, 0.997_164_895_669),
+        ] {
+            let config = TrainConfig { batch_size, ema_half_life: half_life, ..config.clone() };
+            assert!((config.ema_decay(samples) - decay).abs() < 1e-11, "{batch_size} {samples}");
+        }
         let fixed = TrainConfig { ema_rate: Some(0.999), ..config };
         assert_eq!(fixed.ema_decay(0), 0.999);
     }

@@ -17,6 +17,7 @@ pub mod optim;
 pub mod progress;
 pub mod run;
 pub mod sampler;
+pub mod snapshot;
 pub mod tensorboard;
 pub mod trainer;
 
@@ -25,7 +26,7 @@ mod state_file;
 
 pub use config::{Decay, TrainConfig};
 pub use error::{Error, Result};
-pub use metrics::Metrics;
+pub use metrics::{Interval, Metrics};
 pub use optim::{Losses, Task};
 pub use progress::{Progress, ProgressMode};
 pub use run::RunFolder;

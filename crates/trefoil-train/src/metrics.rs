@@ -30,19 +30,19 @@ pub struct Metrics {
 /// Sums since the last line of the log. They are part of a checkpoint, as bits, so that a resumed run
 /// writes the same lines.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Interval {
+pub struct Interval {
     updates: u64,
     sums: Vec<(String, u64)>,
 }
 
 impl Interval {
     /// Counts one update.
-    pub(crate) fn count_update(&mut self) {
+    pub fn count_update(&mut self) {
         self.updates += 1;
     }
 
     /// Adds to a sum.
-    pub(crate) fn add(&mut self, name: &str, value: f64) {
+    pub fn add(&mut self, name: &str, value: f64) {
         if let Some((_, sum)) = self.sums.iter_mut().find(|(n, _)| n == name) {
             *sum = (f64::from_bits(*sum) + value).to_bits();
         } else {
@@ -51,13 +51,13 @@ impl Interval {
     }
 
     /// Mean over the updates; zero when nothing was added.
-    pub(crate) fn mean(&self, name: &str) -> f64 {
+    pub fn mean(&self, name: &str) -> f64 {
         let sum = self.sums.iter().find(|(n, _)| n == name);
         sum.map_or(0.0, |(_, sum)| f64::from_bits(*sum)) / self.updates.max(1) as f64
     }
 
     /// Means of all names that begin with a prefix, in the order in which they came.
-    pub(crate) fn means(&self, prefix: &str) -> Vec<(String, f64)> {
+    pub fn means(&self, prefix: &str) -> Vec<(String, f64)> {
         let names = self.sums.iter().filter_map(|(name, _)| name.strip_prefix(prefix));
         names.map(|name| (name.into(), self.mean(&format!("{prefix}{name}")))).collect()
     }

@@ -186,7 +186,10 @@ impl RunFolder {
 
     /// Takes back what the log says beyond a checkpoint: lines are removed, and the event file of this
     /// process begins with a mark that makes TensorBoard forget the later points of older files.
-    pub(crate) fn rewind(&self, samples: u64) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`CoreError::Write`].
+    pub fn rewind(&self, samples: u64) -> Result<()> {
         let path = self.metrics_path();
         if path.is_file() {
             let text = fs::read_to_string(&path)?;

@@ -17,6 +17,7 @@ pub(crate) struct Slice<'a> {
 }
 
 /// What was read.
+#[derive(Debug)]
 pub(crate) struct Contents {
     pub(crate) state: String,
     pub(crate) tensors: HashMap<String, (Vec<usize>, Vec<f32>)>,

@@ -6,6 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, value_parser};
 use trefoil_core::DeviceSpec;
 use trefoil_diffusion::{GuidanceScale, SolverKind};
+use unidiffuser::pipeline::Procedure;
 
 use crate::commands::Command;
 
@@ -51,13 +52,14 @@ pub(crate) struct TalkArgs {
 /// Which model, and where it runs.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ModelArgs {
-    /// Model folder in the layout of diffusers [default: the model that comes with Trefoil]
+    /// Model folder, a `uvit_v*.pth` among the authors' files, or `OWNER/NAME[@REVISION]` in the cache of Hugging Face
+    /// [default: the model that comes with Trefoil]
     #[arg(
         short,
         long,
         env = "TREFOIL_MODEL",
         hide_env_values = true,
-        value_name = "DIR",
+        value_name = "MODEL",
         help_heading = "Model"
     )]
     pub(crate) model: Option<PathBuf>,
@@ -91,7 +93,10 @@ pub(crate) struct SamplingArgs {
     /// [default: the model's recommendation, or 8]
     #[arg(long, value_name = "W", value_parser = guidance, allow_negative_numbers = true)]
     pub(crate) guidance: Option<GuidanceScale>,
-    /// Solver [default: the model's recommendation, or dpm-fast]
+    /// Whose sampling is followed: the authors' program, or the pipeline of diffusers, for comparisons with it
+    #[arg(long, default_value = "original", value_name = "NAME", value_parser = procedure())]
+    pub(crate) sampler: Procedure,
+    /// Solver [default: the model's recommendation, or that of the sampler: dpm-fast, dpm-multistep]
     #[arg(long, value_name = "NAME", value_parser = solver())]
     pub(crate) solver: Option<SolverKind>,
     /// Seed; the same seed gives the same result [default: random, printed]
@@ -176,6 +181,11 @@ pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
 fn guidance(text: &str) -> Result<GuidanceScale, String> {
     let w = text.parse().map_err(|_| "expected a number".to_string())?;
     GuidanceScale::new(w).map_err(|e| e.to_string())
+}
+
+fn procedure() -> impl TypedValueParser<Value = Procedure> {
+    PossibleValuesParser::new(Procedure::ALL.map(Procedure::name))
+        .try_map(|name| name.parse::<Procedure>())
 }
 
 fn solver() -> impl TypedValueParser<Value = SolverKind> {

@@ -5,6 +5,8 @@ use std::io::ErrorKind;
 
 use trefoil_core::Error as CoreError;
 use trefoil_train::Error as TrainError;
+use uditsr::Error as ShopError;
+use uni_instruct::Error as DistillError;
 use unidiffuser::pipeline::GenerateError;
 
 /// An error of the command line itself, with its remedy.
@@ -35,36 +37,51 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
         }
         let core = cause.downcast_ref().and_then(of_core);
         let train = || cause.downcast_ref().and_then(of_train);
+        let distillation = || cause.downcast_ref().and_then(of_distillation);
         let generation = || cause.downcast_ref().and_then(of_generation);
-        core.or_else(train).or_else(generation).map(String::from)
+        let shop = || cause.downcast_ref().and_then(of_shop);
+        core.or_else(train)
+            .or_else(distillation)
+            .or_else(generation)
+            .or_else(shop)
+            .map(String::from)
     };
     error.chain().find_map(of)
 }
 
+fn of_reading(source: &std::io::Error) -> Option<&'static str> {
+    match source.kind() {
+        ErrorKind::NotFound => {
+            Some("check the spelling; a relative path starts at the current folder")
+        }
+        ErrorKind::PermissionDenied => Some("check the permissions of the file"),
+        ErrorKind::IsADirectory => Some("give a file, not a folder"),
+        _ => None,
+    }
+}
+
+fn of_writing(source: &std::io::Error) -> Option<&'static str> {
+    match source.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            Some("free some space, or choose a place on another disk")
+        }
+        ErrorKind::PermissionDenied
+        | ErrorKind::ReadOnlyFilesystem
+        | ErrorKind::NotFound
+        | ErrorKind::NotADirectory
+        | ErrorKind::AlreadyExists => Some("choose a folder that you may write to"),
+        _ => None,
+    }
+}
+
 fn of_core(error: &CoreError) -> Option<&'static str> {
     match error {
-        CoreError::Read { source, .. } => match source.kind() {
-            ErrorKind::NotFound => {
-                Some("check the spelling; a relative path starts at the current folder")
-            }
-            ErrorKind::PermissionDenied => Some("check the permissions of the file"),
-            ErrorKind::IsADirectory => Some("give a file, not a folder"),
-            _ => None,
-        },
-        CoreError::Write { source, .. } => match source.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-                Some("free some space, or choose a place on another disk")
-            }
-            ErrorKind::PermissionDenied
-            | ErrorKind::ReadOnlyFilesystem
-            | ErrorKind::NotFound
-            | ErrorKind::NotADirectory
-            | ErrorKind::AlreadyExists => Some("choose a folder that you may write to"),
-            _ => None,
-        },
+        CoreError::Read { source, .. } => of_reading(source),
+        CoreError::Write { source, .. } => of_writing(source),
         CoreError::Image { .. } => Some("PNG and JPEG pictures can be read"),
         CoreError::TensorShape { .. }
         | CoreError::MissingTensors { .. }
+        | CoreError::TensorMismatch { .. }
         | CoreError::UnexpectedTensors { .. } => Some(
             "the weights and the config.json beside them belong to different models; get the whole \
              model folder again, or look at it with `trefoil inspect`",
@@ -96,10 +113,40 @@ fn of_train(error: &TrainError) -> Option<&'static str> {
     }
 }
 
+fn of_distillation(error: &DistillError) -> Option<&'static str> {
+    match error {
+        DistillError::Core(error) => of_core(error),
+        DistillError::Train(error) => of_train(error),
+        _ => None,
+    }
+}
+
 fn of_generation(error: &GenerateError) -> Option<&'static str> {
     match error {
         GenerateError::Model(error) => of_core(error),
         GenerateError::NonFinite { .. } => Some("lower `--guidance`, or take more `--steps`"),
+        _ => None,
+    }
+}
+
+fn of_shop(error: &ShopError) -> Option<&'static str> {
+    match error {
+        ShopError::Read { source, .. } => of_reading(source),
+        ShopError::Write { source, .. } => of_writing(source),
+        ShopError::BadRows { .. } => {
+            Some("`--check` lists the bad rows; `--max-bad-rows` allows more of them")
+        }
+        ShopError::Config { field, .. } => match field.as_str() {
+            "journal" => Some(
+                "events of an older model go into the next training: `trefoil event export` with that model; \
+                 name another file with `--journal`",
+            ),
+            "model" | "train" | "dataset" => Some(
+                "undo the change to continue this run, or start a new one with another `--run`",
+            ),
+            "erase" => Some("`trefoil event list --user ID` shows the events of a user"),
+            _ => None,
+        },
         _ => None,
     }
 }

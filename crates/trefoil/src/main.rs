@@ -3,6 +3,7 @@
 //! Standard output carries data that can be piped, standard error everything else. Exit codes: 0 success, 1 a
 //! negative answer, 2 an error, 130 interrupted.
 
+mod answers;
 mod args;
 mod commands;
 mod hints;
@@ -17,6 +18,7 @@ mod target;
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 use mimalloc::MiMalloc;
@@ -29,6 +31,9 @@ use crate::output::Talk;
 // returns them to the kernel each time.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// How long freed memory is kept for the next step.
+const KEPT: Duration = Duration::from_secs(30);
 
 /// How a command ended when nothing went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +57,7 @@ impl From<Answer> for ExitCode {
 }
 
 fn main() -> ExitCode {
+    trefoil_kernels::keep_freed_memory(KEPT);
     let cli = Cli::parse();
     start_log(&cli.talk);
     // On a thread of the pool: whoever waits for a kernel then takes part in it.

@@ -7,17 +7,18 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use trefoil_core::hub::{HubCache, HubId};
 use trefoil_core::{Error as CoreError, Result as CoreResult, fs};
 use trefoil_diffusion::{GuidanceScale, SolverKind};
+
+use unidiffuser::model::ModelFiles;
 
 use crate::hints::hinted;
 
 /// The model that comes with the repository.
-const SHIPPED: &str = "models/openmoji-32";
+pub(crate) const SHIPPED: &str = "models/openmoji-32";
 /// File with recommended settings.
 pub(crate) const SETTINGS: &str = "trefoil.json";
-/// Weights that tell one model from another.
-const UNET: &str = "unet/diffusion_pytorch_model.safetensors";
 
 /// Settings that a model folder recommends in `trefoil.json`; all of them may be absent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -51,23 +52,26 @@ pub(crate) struct ModelId {
 }
 
 impl ModelId {
-    /// Of a model folder.
-    pub(crate) fn of(folder: &Path) -> CoreResult<Self> {
-        let name = folder.canonicalize().unwrap_or_else(|_| folder.into());
+    /// Of a model.
+    pub(crate) fn of(files: &ModelFiles) -> CoreResult<Self> {
+        let name = files.folder.canonicalize().unwrap_or_else(|_| files.folder.clone());
         let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { name, sha256: sha256(&folder.join(UNET))? })
+        Ok(Self { name, sha256: sha256(files.uvit.weights.files())? })
     }
 }
 
-fn sha256(path: &Path) -> CoreResult<String> {
-    let fail = |source| CoreError::Read { path: path.into(), source };
-    let mut file = File::open(path).map_err(fail)?;
+/// Of the bytes of these files, one after another.
+fn sha256(paths: &[PathBuf]) -> CoreResult<String> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer).map_err(fail)? {
-            0 => break,
-            n => hash.update(&buffer[..n]),
+    for path in paths {
+        let fail = |source| CoreError::Read { path: path.into(), source };
+        let mut file = File::open(path).map_err(fail)?;
+        loop {
+            match file.read(&mut buffer).map_err(fail)? {
+                0 => break,
+                n => hash.update(&buffer[..n]),
+            }
         }
     }
     let mut text = String::new();
@@ -77,26 +81,36 @@ fn sha256(path: &Path) -> CoreResult<String> {
     Ok(text)
 }
 
-/// The folder that was asked for, or the model of the repository.
+/// What was asked for, or the model of the repository: a model folder, the file of a noise predictor, or the name of a
+/// model in the cache of the Hugging Face libraries.
 pub(crate) fn find(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
-    if let Some(folder) = asked {
-        if folder.is_dir() {
-            return Ok(folder.into());
-        }
-        let message = format!("no such model folder: {}", folder.display());
-        return Err(hinted(message, "give a folder with model_index.json by `--model`"));
+    let Some(path) = asked else {
+        return shipped(SHIPPED).ok_or_else(|| {
+            let message = format!("no model: {SHIPPED} is neither here nor beside the program");
+            hinted(message, "name a model with `--model MODEL` or in TREFOIL_MODEL")
+        });
+    };
+    if path.exists() {
+        return Ok(path.into());
     }
-    shipped().ok_or_else(|| {
-        let message = format!("no model: {SHIPPED} is neither here nor beside the program");
-        hinted(message, "name a model folder with `--model DIR` or in TREFOIL_MODEL")
+    let id = path.to_str().and_then(|text| text.parse::<HubId>().ok());
+    let (Some(id), Some(cache)) = (id, HubCache::of_user()) else {
+        let message = format!("no such model folder: {}", path.display());
+        return Err(hinted(message, "give a folder with model_index.json by `--model`"));
+    };
+    cache.find(&id).ok_or_else(|| {
+        let message =
+            format!("no such model folder: {id}, nor is it in {}", cache.root().display());
+        hinted(message, format!("fetch it with `hf download {}/{}`", id.owner, id.name))
     })
 }
 
-/// Looks above the current folder, above the program, and in the source tree of this build.
-fn shipped() -> Option<PathBuf> {
+/// Looks for a folder of the repository above the current folder, above the program, and in the source tree of
+/// this build.
+pub(crate) fn shipped(name: &str) -> Option<PathBuf> {
     let above = |start: Option<PathBuf>| {
         let start = start?;
-        start.ancestors().map(|folder| folder.join(SHIPPED)).find(|folder| folder.is_dir())
+        start.ancestors().map(|folder| folder.join(name)).find(|folder| folder.is_dir())
     };
     above(std::env::current_dir().ok())
         .or_else(|| above(std::env::current_exe().ok()))

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use trefoil_core::{Picture, fs, png};
 use trefoil_diffusion::{GuidanceScale, SolverConfig};
 use unidiffuser::mode::Mode;
-use unidiffuser::pipeline::{Generated, Request};
+use unidiffuser::pipeline::{Generated, Procedure, Request};
 
 use crate::hints::hinted;
 use crate::model::ModelId;
@@ -31,6 +31,9 @@ pub(crate) struct Record {
     /// The prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) prompt: Option<String>,
+    /// The text that the picture was guided away from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) negative: Option<String>,
     /// The pictures that were given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) inputs: Vec<String>,
@@ -59,6 +62,17 @@ pub(crate) struct Settings {
     pub(crate) guidance: GuidanceScale,
     /// Solver with all its options.
     pub(crate) solver: SolverConfig,
+    /// Whose sampling was followed.
+    #[serde(default, skip_serializing_if = "is_original")]
+    pub(crate) procedure: Procedure,
+    /// Height and width, where they are not the model's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) size: Option<[usize; 2]>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_original(procedure: &Procedure) -> bool {
+    *procedure == Procedure::Original
 }
 
 impl Record {
@@ -69,12 +83,19 @@ impl Record {
             version: env!("CARGO_PKG_VERSION").into(),
             mode: request.mode,
             prompt: request.prompt.clone(),
+            negative: request.negative.clone(),
             inputs: Vec::new(),
             weight: None,
             text: generated.text.clone(),
             seed: request.seed.0,
             index: generated.index,
-            settings: Settings { steps: solver.steps, guidance: request.guidance, solver },
+            settings: Settings {
+                steps: solver.steps,
+                guidance: request.guidance,
+                solver,
+                procedure: request.procedure,
+                size: request.size,
+            },
             model: model.clone(),
         }
     }
@@ -101,7 +122,10 @@ impl Record {
     fn parameters(&self, picture: &Picture) -> String {
         let prompt = self.prompt.as_ref().or(self.text.as_ref());
         let mut text = prompt.map(|prompt| format!("{prompt}\n")).unwrap_or_default();
-        let Settings { steps, guidance, solver } = &self.settings;
+        if let Some(negative) = &self.negative {
+            let _ = writeln!(text, "Negative prompt: {negative}");
+        }
+        let Settings { steps, guidance, solver, .. } = &self.settings;
         let (width, height) = (picture.width(), picture.height());
         let _ = write!(
             text,

@@ -96,7 +96,7 @@ pub(crate) fn write_texts(
 }
 
 /// A text whose line breaks and tabs, which separate results, are blanks.
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.replace(['\n', '\r', '\t'], " ")
 }
 

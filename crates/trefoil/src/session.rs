@@ -3,14 +3,14 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use trefoil_core::{Picture, Seed};
 use trefoil_diffusion::SolverConfig;
 use trefoil_train::{Progress, StopFlag};
 use unidiffuser::mode::Mode;
-use unidiffuser::model::UniDiffuser;
-use unidiffuser::pipeline::{self, GenerateError, Generated, Request};
+use unidiffuser::model::{ModelFiles, UniDiffuser};
+use unidiffuser::pipeline::{self, GenerateError, Generated, Procedure, Request};
 
 use crate::args::{DEFAULT_STEPS, ModelArgs, SamplingArgs};
 use crate::hints::hinted;
@@ -25,7 +25,7 @@ const LARGEST_RANDOM_SEED: u64 = u32::MAX as u64;
 pub(crate) struct Session {
     pub(crate) model: UniDiffuser,
     pub(crate) talk: Talk,
-    folder: PathBuf,
+    files: ModelFiles,
     recommended: Recommended,
     stop: StopFlag,
 }
@@ -37,18 +37,19 @@ impl Session {
         let recommended = Recommended::read(&folder)?;
         let device = args.device.device.device()?;
         tracing::info!("loading {}", folder.display());
-        let model = UniDiffuser::load(&folder, &device)?;
-        Ok(Self { model, talk, folder, recommended, stop: interrupt::watch()? })
+        let files = ModelFiles::open(&folder)?;
+        let model = files.load(&device)?;
+        Ok(Self { model, talk, files, recommended, stop: interrupt::watch()? })
     }
 
     /// Which model it is.
     pub(crate) fn id(&self) -> anyhow::Result<ModelId> {
-        Ok(ModelId::of(&self.folder)?)
+        Ok(ModelId::of(&self.files)?)
     }
 
     /// Where it was loaded from.
     pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+        &self.files.folder
     }
 
     /// Whether the user asked to stop.
@@ -63,10 +64,15 @@ impl Session {
             return Err(hinted(message, "leave it out: there is nothing to be guided to"));
         }
         let Recommended { guidance, steps, solver } = self.recommended;
-        let kind = args.solver.or(solver).unwrap_or_default();
+        // What a model recommends is meant for the authors' sampling.
+        let solver = solver.filter(|_| args.sampler == Procedure::Original);
         let steps = args.steps.map(|n| n as usize).or(steps).unwrap_or(DEFAULT_STEPS);
         let mut request = Request::new(mode);
-        request.solver = SolverConfig::new(kind, steps);
+        request.procedure = args.sampler;
+        request.solver = match args.solver.or(solver) {
+            Some(kind) => SolverConfig::new(kind, steps),
+            None => args.sampler.solver(steps),
+        };
         request.guidance = args.guidance.or(guidance).unwrap_or_default();
         request.seed = Seed(args.seed.unwrap_or_else(|| self.random_seed()));
         request.batch = args.batch;
@@ -106,6 +112,15 @@ impl Session {
     ) -> anyhow::Result<Option<Vec<Generated>>> {
         let (batch, count) = (request.batch, request.count);
         self.watched((batch, count), part, |on_step| self.model.generate(request, on_step))
+    }
+
+    /// Pictures and texts that draw each other in turn.
+    pub(crate) fn gibbs(
+        &self,
+        request: &Request,
+        rounds: usize,
+    ) -> anyhow::Result<Option<Vec<Generated>>> {
+        self.watched((1, 1), (0, 1), |on_step| self.model.gibbs(request, rounds, on_step))
     }
 
     /// Samples between two pictures.

@@ -1,9 +1,9 @@
 //! Does the supervision by searches teach the demand intent, and does that help? The arms and the
-//! assertions on a log whose intents are known, as one command:
+//! assertions on a log whose intents are known, as one command that prints a page:
 //!
 //! ```sh
-//! cargo run --release -p uditsr --example claim            # five seeds
-//! cargo run --release -p uditsr --example claim -- 2       # two
+//! cargo run --release -p uditsr --example claim > docs/results/uditsr-claims.md    # five seeds
+//! cargo run --release -p uditsr --example claim -- 2                               # two
 //! ```
 
 use std::collections::BTreeMap;
@@ -121,6 +121,8 @@ fn arms(log: &SyntheticLog, seed: u64) -> Result<BTreeMap<&'static str, Outcome>
     let corrected = ModelConfig { dim: model.dim, ..ModelConfig::corrected() };
     let held_out = TrainConfig { hold_out: HoldOut::EdgesAndWords, ..train };
     outcomes.insert("H corrected, held out", uditsr(log, &log.dataset, &corrected, &held_out)?);
+    let alone = ModelConfig { dim: model.dim, ..ModelConfig::recommended() };
+    outcomes.insert("I recommended", uditsr(log, &log.dataset, &alone, &held_out)?);
     let fit = FitConfig {
         dim: 16,
         epochs: 30,
@@ -165,7 +167,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let ndcgs = |name: &str| all[name].iter().map(|outcome| outcome.ndcg).collect::<Vec<_>>();
     let intents =
         |name: &str| all[name].iter().filter_map(|outcome| outcome.intent).collect::<Vec<_>>();
-    println!("| arm | ndcg@5 | standard deviation | intent accuracy |\n|---|---:|---:|---:|");
+    println!(
+        "# Claims on a log with known intents\n\n\
+         Written by `cargo run --release -p uditsr --example claim`, {seeds} seeds, each another world. \
+         The log: 300 users, 1,000 items, 3,000 events of which 60 % are searches, ten topics; the held-out \
+         events are recommendations, one positive among 99 sampled negatives. Intent accuracy: how often the \
+         generated demand of a held-out event is nearest to the words of the topic that was demanded (chance \
+         0.1). A to F are the arms of the published model, as published; G adds the translation term to the \
+         score; H also masks the padding and takes the batch out of the graph; I is what is recommended: as H, \
+         without heads. In the null world the feed ignores the demand.\n\n\
+         | arm | ndcg@5 | standard deviation | intent accuracy |\n|---|---:|---:|---:|"
+    );
     for name in all.keys() {
         let (values, intent) = (ndcgs(name), intents(name));
         let centre = mean(&values);
@@ -194,7 +206,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ];
     println!();
     for (what, holds) in assertions {
-        println!("{} {what}", if holds { "holds:" } else { "FAILS:" });
+        println!("- {} {what}", if holds { "holds:" } else { "**fails:**" });
     }
     if assertions.iter().all(|(_, holds)| *holds) {
         Ok(())

@@ -1,8 +1,11 @@
-//! Seconds per training step on a generated log, beside `reference/uditsr_torch.py` on the same log.
+//! Seconds per training step on a generated or a prepared log, beside `reference/uditsr_torch.py` on the
+//! same log, and how time and memory grow with the log.
 //!
 //! ```sh
 //! cargo run --release -p uditsr --example speed -- --write /tmp/speed     # log for PyTorch, then times
 //! python reference/uditsr_torch.py --log /tmp/speed/log.json
+//! cargo run --release -p uditsr --example speed -- --prepared DIR         # a folder of `prepare`
+//! cargo run --release -p uditsr --example speed -- --scaling 100000,1000000 --batch 8192 --dim 32
 //! ```
 
 use std::path::PathBuf;
@@ -10,7 +13,7 @@ use std::time::Instant;
 
 use uditsr::model::{Batch, Factored, Gradients, Graph, ModelConfig, Parameters, Sizes, Step};
 use uditsr::train::{AdamW, AdamWConfig};
-use uditsr::{Csr, Interactions};
+use uditsr::{Csr, Dataset, Interactions};
 
 /// What is generated and timed.
 struct Options {
@@ -21,12 +24,28 @@ struct Options {
     steps: usize,
     refresh: usize,
     write: Option<PathBuf>,
+    /// A prepared folder instead of a generated log.
+    prepared: Option<PathBuf>,
+    /// Sizes of logs, each in a process of its own so that peak memory is its own.
+    scaling: Vec<usize>,
+    /// One row of a table instead of a line for each step.
+    row: bool,
 }
 
 fn options() -> Result<Options, String> {
     let sizes = Sizes { users: 56_887, items: 4_059, words: 5_000 };
-    let mut options =
-        Options { sizes, rows: 300_000, batch: 256, dim: 100, steps: 10, refresh: 1, write: None };
+    let mut options = Options {
+        sizes,
+        rows: 300_000,
+        batch: 256,
+        dim: 100,
+        steps: 20,
+        refresh: 1,
+        write: None,
+        prepared: None,
+        scaling: Vec::new(),
+        row: false,
+    };
     let mut args = std::env::args().skip(1);
     while let Some(name) = args.next() {
         let value = args.next().ok_or(format!("{name} needs a value"))?;
@@ -41,6 +60,12 @@ fn options() -> Result<Options, String> {
             "--steps" => options.steps = number()?,
             "--refresh" => options.refresh = number()?.max(1),
             "--write" => options.write = Some(value.into()),
+            "--prepared" => options.prepared = Some(value.into()),
+            "--row" => options.row = value == "yes",
+            "--scaling" => {
+                let sizes = value.split(',').map(str::parse).collect::<Result<_, _>>();
+                options.scaling = sizes.map_err(|error| format!("{name}: {error}"))?;
+            }
             _ => return Err(format!("{name} is not known")),
         }
     }
@@ -87,9 +112,58 @@ fn generate(options: &Options) -> Interactions {
     log
 }
 
+/// A table of sizes. A log has a user for each five rows and an item for each twenty up to 40 000.
+fn scaling(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
+    println!(
+        "| interactions | batches timed | seconds per batch | batches of an epoch | seconds per epoch | peak \
+         memory |\n| ---: | ---: | ---: | ---: | ---: | ---: |"
+    );
+    for &rows in &options.scaling {
+        let numbers = [
+            ("--rows", rows),
+            ("--users", (rows / 5).max(1)),
+            ("--items", (rows / 20).clamp(1, 40_000)),
+            ("--words", 20_000),
+            ("--batch", options.batch),
+            ("--dim", options.dim),
+            ("--refresh", options.refresh),
+            ("--steps", options.steps),
+        ];
+        let mut process = std::process::Command::new(std::env::current_exe()?);
+        process.args(["--row", "yes"]);
+        for (name, number) in numbers {
+            process.args([name, &number.to_string()]);
+        }
+        if !process.status()?.success() {
+            return Err(format!("{rows} rows failed").into());
+        }
+    }
+    Ok(())
+}
+
+/// Largest resident memory of this process, as Linux says it.
+fn peak_memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+    kilobytes
+        .map_or("unknown".into(), |kilobytes| format!("{:.2} GiB", kilobytes / 1024.0 / 1024.0))
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let options = options()?;
-    let log = generate(&options);
+    let mut options = options()?;
+    if !options.scaling.is_empty() {
+        return scaling(&options);
+    }
+    let log = match &options.prepared {
+        None => generate(&options),
+        Some(folder) => {
+            let Dataset { users, items, words, train, .. } = Dataset::load(folder)?;
+            options.sizes = Sizes { users, items, words };
+            options.rows = train.len();
+            train
+        }
+    };
     let config = ModelConfig { dim: options.dim, ..ModelConfig::default() };
     let adamw = AdamWConfig::default();
     let start = Instant::now();
@@ -102,7 +176,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             (rows, (0..options.batch).map(|_| random.below(options.sizes.items)).collect())
         })
         .collect();
-    println!("graph of {} rows: {:.2} s", options.rows, start.elapsed().as_secs_f64());
+    if !options.row {
+        println!("graph of {} rows: {:.2} s", options.rows, start.elapsed().as_secs_f64());
+    }
     if let Some(folder) = &options.write {
         std::fs::create_dir_all(folder)?;
         let weights = folder.join("parameters.safetensors");
@@ -140,6 +216,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let losses = step.step(&graph, &parameters, &batch, &mut gradients)?;
         optimizer.step(&mut parameters, &gradients);
         seconds.push(start.elapsed().as_secs_f64());
+        if options.row {
+            continue;
+        }
         println!(
             "step {}: bpr, sg, cst = {:.7} {:.7} {:.7}; {reached:?} nodes; {:.3} s",
             index + 1,
@@ -152,6 +231,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The first step also pays for memory and threads.
     let mean = seconds[1..].iter().sum::<f64>() / options.steps as f64;
     let batches = options.rows.div_ceil(options.batch);
-    println!("{mean:.4} s per batch; {batches} batches: {:.1} s per epoch", mean * batches as f64);
+    let epoch = mean * batches as f64;
+    if options.row {
+        let (rows, steps) = (options.rows, options.steps);
+        println!("| {rows} | {steps} | {mean:.4} | {batches} | {epoch:.1} | {} |", peak_memory());
+    } else {
+        println!(
+            "{mean:.4} s per batch; {batches} batches: {epoch:.1} s per epoch; {}",
+            peak_memory()
+        );
+    }
     Ok(())
 }

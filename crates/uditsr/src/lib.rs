@@ -14,10 +14,12 @@ mod matrix;
 pub mod model;
 mod random;
 mod real;
+pub mod recommender;
 pub mod train;
 
 pub use csr::Csr;
 pub use dataset::{Dataset, Interactions, Ranking, Split};
 pub use error::{Error, Result};
-pub use evaluate::{CUTOFFS, Evaluation, Protocol, Ranker, evaluate};
+pub use evaluate::{CUTOFFS, Evaluation, Judgements, Protocol, Ranker, evaluate, judge};
 pub use real::Real;
+pub use recommender::{Recommender, RecommenderOptions};

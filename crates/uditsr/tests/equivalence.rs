@@ -50,7 +50,11 @@ fn configs() -> impl Strategy<Value = ModelConfig> {
                     translation_term: terms[term],
                     edge_queries: if absent == 0 { EdgeQueries::Absent } else { EdgeQueries::Once },
                     generator: if words == 0 { Generator::UserWords } else { Generator::Network },
-                    heads: if shared == 0 { Heads::Shared } else { Heads::Separate },
+                    heads: match shared {
+                        0 => Heads::Shared,
+                        1 if term > 0 => Heads::Absent,
+                        _ => Heads::Separate,
+                    },
                     sg_lambda: if bare == 0 { 0.0 } else { 1.5 },
                     ..ModelConfig::default()
                 }
@@ -142,7 +146,14 @@ fn fixed_log() -> Interactions {
 /// Variants that the PyTorch fixtures do not have.
 fn unpublished() -> Vec<ModelConfig> {
     let base = ModelConfig { dim: 5, item_words: 4, ..ModelConfig::default() };
+    let alone = |term: TranslationTerm| ModelConfig {
+        heads: Heads::Absent,
+        translation_term: term,
+        ..base.clone()
+    };
     vec![
+        alone(TranslationTerm::Dot),
+        alone(TranslationTerm::Distance),
         ModelConfig { generator: Generator::UserWords, ..base.clone() },
         ModelConfig { edge_queries: EdgeQueries::Absent, ..base.clone() },
         ModelConfig { heads: Heads::Shared, ..base.clone() },

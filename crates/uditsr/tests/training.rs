@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use uditsr::baselines::{Baseline, FitConfig};
-use uditsr::model::{HoldOut, ModelConfig};
+use uditsr::model::{HoldOut, ModelConfig, TranslationTerm};
 use uditsr::train::{
     Ablation, AdamWConfig, EpochRecord, Event, Selection, TrainConfig, Trainer, load_model,
     save_model,
@@ -120,6 +120,34 @@ fn a_model_learns_and_beats_popularity() {
 }
 
 #[test]
+fn without_heads_the_nearest_items_are_the_best() {
+    let dataset = dataset();
+    let model = ModelConfig { dim: 12, ..ModelConfig::recommended() };
+    let mut trainer = Trainer::new(&model, &train(), &dataset).unwrap();
+    run(&mut trainer, None, None);
+    let scorer = trainer.scorer().unwrap();
+    let result = evaluate(&scorer, &dataset, Split::Test, Protocol::Full, None).unwrap();
+    let popularity = Baseline::Popularity.fit(&dataset, &FitConfig::default()).unwrap();
+    let popularity =
+        evaluate(popularity.as_ref(), &dataset, Split::Test, Protocol::Full, None).unwrap();
+    let (own, other) = (result.recommend.unwrap(), popularity.recommend.unwrap());
+    assert!(own.mrr.value > 1.5 * other.mrr.value, "{} {}", own.mrr.value, other.mrr.value);
+    // The score is the inner product of translated user and item, times one learned weight.
+    let items: Vec<u32> = (0..ITEMS).collect();
+    let mut scores = vec![0.0; items.len()];
+    Ranker::score(&scorer, 3, &[4, 5], &items, &mut scores);
+    let target: Vec<f32> =
+        scorer.user(3).iter().zip(scorer.query(&[4, 5])).map(|(u, q)| u + q).collect();
+    let dot = |item: u32| target.iter().zip(scorer.item(item)).map(|(a, b)| a * b).sum::<f32>();
+    let weight = scores[0] / dot(0);
+    for (&item, &score) in items.iter().zip(&scores) {
+        assert!((score - weight * dot(item)).abs() < 1e-4 * score.abs().max(0.1), "{item}");
+    }
+    let bare = ModelConfig { translation_term: TranslationTerm::Absent, ..model };
+    assert!(bare.validate().unwrap_err().to_string().contains("`heads`"));
+}
+
+#[test]
 fn a_stopped_training_continues_bit_for_bit() {
     let dataset = dataset();
     let (model, train) = (model(), TrainConfig { refresh_intents: 2, ..train() });
@@ -228,11 +256,16 @@ fn every_baseline_ranks_above_chance() {
             evaluate(ranker.as_ref(), &dataset, Split::Test, Protocol::Sampled, None).unwrap();
         let (search, recommend) = (result.search.unwrap().auc, result.recommend.unwrap().auc);
         println!("{}: {search:.3} {recommend:.3}", baseline.name());
-        let is_personal = !matches!(baseline, Baseline::Popularity | Baseline::Bm25);
+        let is_personal =
+            !matches!(baseline, Baseline::Popularity | Baseline::Bm25 | Baseline::Bm25Searches);
         assert!(!is_personal || recommend > 0.6, "{}: {recommend}", baseline.name());
         let reads_queries = matches!(
             baseline,
-            Baseline::Bm25 | Baseline::MfQueries | Baseline::HyperSar | Baseline::Fusion
+            Baseline::Bm25
+                | Baseline::Bm25Searches
+                | Baseline::MfQueries
+                | Baseline::HyperSar
+                | Baseline::Fusion
         );
         assert!(!reads_queries || search > 0.8, "{}: {search}", baseline.name());
     }

@@ -1,21 +1,43 @@
 //! Model folders in the layout of diffusers: `model_index.json` and one folder per component, each with
 //! its `config.json` and its weights.
 
-use std::collections::BTreeMap;
+mod part;
+
 use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Device, TensorData};
 use serde_json::{Value, json};
 use trefoil_core::nn::Init;
-use trefoil_core::weights::{self, Precision, WeightFile};
+use trefoil_core::weights::{Precision, WeightFile};
 use trefoil_core::{Error, Result, fs, params};
 
 use crate::autoencoder::{Autoencoder, AutoencoderConfig};
 use crate::caption::{CaptionDecoder, CaptionDecoderConfig};
 use crate::clip::{ClipText, ClipTextConfig, ClipVision, ClipVisionConfig};
-use crate::keys;
+use crate::keys::{self, Rows};
 use crate::uvit::{UVit, UVitConfig};
+
+pub use self::part::{Part, write_component};
+
+/// Names of a weight file that diffusers writes.
+const DIFFUSERS: &[&str] = &[
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.safetensors.index.json",
+    "diffusion_pytorch_model.fp16.safetensors",
+    "diffusion_pytorch_model.bin",
+    "diffusion_pytorch_model.bin.index.json",
+    "diffusion_pytorch_model.fp16.bin",
+];
+/// Names of a weight file that transformers writes.
+const TRANSFORMERS: &[&str] = &[
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model.fp16.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "pytorch_model.fp16.bin",
+];
 
 /// Name of the file that lists the components.
 pub const INDEX: &str = "model_index.json";
@@ -23,11 +45,13 @@ pub const INDEX: &str = "model_index.json";
 /// A network with a folder of its own inside a model folder.
 pub trait Component: Module {
     /// Its hyper-parameters.
-    type Config;
+    type Config: Clone;
     /// Name of its folder.
     const FOLDER: &'static str;
-    /// Name of its weight file.
-    const WEIGHTS: &'static str;
+    /// Names that its weight file may have, the one that is written first.
+    const WEIGHTS: &'static [&'static str];
+    /// Tensors of a file that are passed over: exact names, or prefixes that end in `*`.
+    const IGNORED: &'static [&'static str] = &[];
 
     /// Reads a published `config.json`.
     ///
@@ -38,21 +62,44 @@ pub trait Component: Module {
     /// Writes the same as a published `config.json`.
     fn config_to_json(config: &Self::Config) -> Value;
 
+    /// Gives a file in any published layout the names of this network (see [`keys`]).
+    ///
+    /// # Errors
+    /// [`Error::Format`] or [`Error::MissingTensors`] when a packed tensor is not complete.
+    fn canonical(file: WeightFile) -> Result<WeightFile>;
+
+    /// Corrects what the weights know better than their configuration.
+    fn adapt(config: Self::Config, _weights: &WeightFile) -> Self::Config {
+        config
+    }
+
     /// Builds the network.
     ///
     /// # Errors
     /// [`Error::Config`] naming the field.
     fn build(config: &Self::Config, init: &mut Init) -> Result<Self>;
 
-    /// Loads a weight file strictly.
-    ///
-    /// # Errors
-    /// Missing, unexpected and misshapen tensors by name.
-    fn load_weights(self, file: &WeightFile) -> Result<Self>;
-
     /// Its tensors under the names of the published file.
     fn tensors(&self) -> Vec<(String, TensorData)> {
-        params::export(self)
+        Self::published(params::export(self))
+    }
+
+    /// Our names to those of the published file.
+    fn published<T: Rows>(tensors: Vec<(String, T)>) -> Vec<(String, T)> {
+        tensors
+    }
+
+    /// Opens the component of a model folder: the configuration is read, the weights are not.
+    ///
+    /// # Errors
+    /// Those of reading and configuring, each with the path.
+    fn open(model: &Path) -> Result<Part<Self>> {
+        let folder = model.join(Self::FOLDER);
+        let source = folder.join("config.json");
+        let config = Self::config_from_json(&fs::read_json(&source)?)
+            .map_err(|e| Error::format(&source, e.to_string()))?;
+        let file = WeightFile::open_first(&folder, Self::WEIGHTS)?;
+        Part::new(config, file, source)
     }
 
     /// Loads the component of a model folder.
@@ -60,14 +107,8 @@ pub trait Component: Module {
     /// # Errors
     /// Those of reading, configuring and strict loading, each with the path.
     fn load(model: &Path, device: &Device) -> Result<(Self, Self::Config)> {
-        let folder = model.join(Self::FOLDER);
-        let path = folder.join("config.json");
-        let config = Self::config_from_json(&fs::read_json(&path)?)
-            .map_err(|e| Error::format(&path, e.to_string()))?;
-        let network = Self::build(&config, &mut Init::zeros(device))
-            .map_err(|e| Error::format(&path, e.to_string()))?;
-        let file = WeightFile::open(&folder.join(Self::WEIGHTS))?;
-        Ok((network.load_weights(&file)?, config))
+        let part = Self::open(model)?;
+        Ok((part.load(device)?, part.config))
     }
 
     /// Writes the component into a model folder.
@@ -75,11 +116,7 @@ pub trait Component: Module {
     /// # Errors
     /// [`Error::Write`] with the path.
     fn save(&self, config: &Self::Config, model: &Path, precision: Precision) -> Result<()> {
-        let folder = model.join(Self::FOLDER);
-        fs::create_dir_all(&folder)?;
-        let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
-        weights::save(&folder.join(Self::WEIGHTS), &self.tensors(), precision, metadata)?;
-        fs::write_json(&folder.join("config.json"), &Self::config_to_json(config))
+        write_component::<Self, _>(config, &self.tensors(), model, precision)
     }
 }
 
@@ -106,7 +143,7 @@ pub fn write_index(model: &Path) -> Result<()> {
 impl Component for Autoencoder {
     type Config = AutoencoderConfig;
     const FOLDER: &'static str = "vae";
-    const WEIGHTS: &'static str = "diffusion_pytorch_model.safetensors";
+    const WEIGHTS: &'static [&'static str] = DIFFUSERS;
 
     fn config_from_json(json: &Value) -> Result<AutoencoderConfig> {
         let defaults = AutoencoderConfig::default();
@@ -154,15 +191,15 @@ impl Component for Autoencoder {
         config.init(init)
     }
 
-    fn load_weights(self, file: &WeightFile) -> Result<Self> {
-        weights::load_strict(self, file, &[])
+    fn canonical(file: WeightFile) -> Result<WeightFile> {
+        Ok(keys::autoencoder(file))
     }
 }
 
 impl Component for UVit {
     type Config = UVitConfig;
     const FOLDER: &'static str = "unet";
-    const WEIGHTS: &'static str = "diffusion_pytorch_model.safetensors";
+    const WEIGHTS: &'static [&'static str] = DIFFUSERS;
 
     fn config_from_json(json: &Value) -> Result<UVitConfig> {
         let defaults = UVitConfig::default();
@@ -172,6 +209,8 @@ impl Component for UVit {
             ("use_timestep_embedding", json!(false)),
             ("pre_layer_norm", json!(false)),
             ("norm_type", json!("layer_norm")),
+            ("activation_fn", json!("gelu")),
+            ("attention_bias", json!(false)),
         ];
         for (field, supported) in fixed {
             match json.get(field) {
@@ -228,19 +267,27 @@ impl Component for UVit {
         config.init(init)
     }
 
-    fn load_weights(self, file: &WeightFile) -> Result<Self> {
-        weights::load_tensors(self, file.path(), keys::read_uvit(file)?)
+    fn canonical(file: WeightFile) -> Result<WeightFile> {
+        keys::uvit(file)
     }
 
-    fn tensors(&self) -> Vec<(String, TensorData)> {
-        keys::uvit_to_diffusers(params::export(self))
+    /// v0 and v1 differ by a table that is there or not.
+    fn adapt(config: UVitConfig, weights: &WeightFile) -> UVitConfig {
+        let use_data_type_embedding = weights.tensor("token_embedding.weight").is_some();
+        UVitConfig { use_data_type_embedding, ..config }
+    }
+
+    fn published<T: Rows>(tensors: Vec<(String, T)>) -> Vec<(String, T)> {
+        keys::uvit_to_diffusers(tensors)
     }
 }
 
 impl Component for ClipText {
     type Config = ClipTextConfig;
     const FOLDER: &'static str = "text_encoder";
-    const WEIGHTS: &'static str = "model.safetensors";
+    const WEIGHTS: &'static [&'static str] = TRANSFORMERS;
+    // A file of both towers has it; ours may have it too, when it was trained here.
+    const IGNORED: &'static [&'static str] = &["text_projection.weight"];
 
     fn config_from_json(json: &Value) -> Result<ClipTextConfig> {
         ClipTextConfig::from_hub_json(json)
@@ -254,15 +301,15 @@ impl Component for ClipText {
         config.init(init)
     }
 
-    fn load_weights(self, file: &WeightFile) -> Result<Self> {
-        ClipText::load(self, file)
+    fn canonical(file: WeightFile) -> Result<WeightFile> {
+        keys::clip_text(file)
     }
 }
 
 impl Component for ClipVision {
     type Config = ClipVisionConfig;
     const FOLDER: &'static str = "image_encoder";
-    const WEIGHTS: &'static str = "model.safetensors";
+    const WEIGHTS: &'static [&'static str] = TRANSFORMERS;
 
     fn config_from_json(json: &Value) -> Result<ClipVisionConfig> {
         ClipVisionConfig::from_hub_json(json)
@@ -276,15 +323,15 @@ impl Component for ClipVision {
         config.init(init)
     }
 
-    fn load_weights(self, file: &WeightFile) -> Result<Self> {
-        ClipVision::load(self, file)
+    fn canonical(file: WeightFile) -> Result<WeightFile> {
+        keys::clip_vision(file)
     }
 }
 
 impl Component for CaptionDecoder {
     type Config = CaptionDecoderConfig;
     const FOLDER: &'static str = "text_decoder";
-    const WEIGHTS: &'static str = "diffusion_pytorch_model.safetensors";
+    const WEIGHTS: &'static [&'static str] = DIFFUSERS;
 
     fn config_from_json(json: &Value) -> Result<CaptionDecoderConfig> {
         CaptionDecoderConfig::from_hub_json(json)
@@ -298,8 +345,8 @@ impl Component for CaptionDecoder {
         config.init(init)
     }
 
-    fn load_weights(self, file: &WeightFile) -> Result<Self> {
-        CaptionDecoder::load(self, file)
+    fn canonical(file: WeightFile) -> Result<WeightFile> {
+        Ok(keys::caption_decoder(file))
     }
 }
 

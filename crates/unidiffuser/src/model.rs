@@ -1,12 +1,16 @@
 //! The whole model: five networks, two tokenizers, one folder.
 //!
-//! The folder has the layout of diffusers: `model_index.json` and one folder per component, so that
-//! what is trained here opens there and the other way round.
+//! A folder that is written here has the layout of diffusers: `model_index.json` and one folder per component, so
+//! that what is trained here opens there and the other way round. The authors' files are read too.
 
+mod authors;
 mod codes;
 mod components;
 mod config;
+mod convert;
+mod files;
 mod scheduler;
+mod shapes;
 
 use std::path::Path;
 
@@ -14,7 +18,7 @@ use burn::module::Module;
 use burn::tensor::Device;
 use serde_json::json;
 use trefoil_core::weights::Precision;
-use trefoil_core::{Error, Result, fs};
+use trefoil_core::{Result, fs};
 use trefoil_diffusion::VpSchedule;
 
 use crate::autoencoder::Autoencoder;
@@ -22,17 +26,18 @@ use crate::caption::CaptionDecoder;
 use crate::clip::{ClipText, ClipVision};
 use crate::folder::{Component, write_index};
 use crate::preprocess::{CLIP_MEAN, CLIP_STD};
-use crate::tokenizer::{Flavour, Tokenizer};
+use crate::tokenizer::Tokenizer;
 use crate::uvit::UVit;
 
 pub use self::codes::{Codes, EncodedImages, ImageCode};
 pub use self::components::Components;
 pub use self::config::ModelConfig;
+pub use self::files::{Layout, ModelFiles};
 
 /// Folder of CLIP's tokenizer.
-const CLIP_TOKENIZER: &str = "clip_tokenizer";
+pub(crate) const CLIP_TOKENIZER: &str = "clip_tokenizer";
 /// Folder of GPT-2's tokenizer.
-const TEXT_TOKENIZER: &str = "text_tokenizer";
+pub(crate) const TEXT_TOKENIZER: &str = "text_tokenizer";
 
 /// All components, ready to generate.
 #[derive(Debug)]
@@ -59,52 +64,19 @@ pub struct UniDiffuser {
 }
 
 impl UniDiffuser {
-    /// Loads a model folder; all configurations are checked before the first weight is read.
+    /// Loads a model folder in the layout of diffusers or with the authors' files, or the folder of the file of a
+    /// noise predictor (see [`ModelFiles`]); everything is checked before the first weight is read.
     ///
     /// # Errors
     /// Those of reading, configuring and strict loading, each with file and field or tensor.
-    pub fn load(folder: &Path, device: &Device) -> Result<Self> {
-        let config = ModelConfig {
-            uvit: read_config::<UVit>(folder)?,
-            autoencoder: read_config::<Autoencoder>(folder)?,
-            text_encoder: read_config::<ClipText>(folder)?,
-            image_encoder: read_config::<ClipVision>(folder)?,
-            caption_decoder: read_config::<CaptionDecoder>(folder)?,
-            schedule: scheduler::load(folder)?,
-        };
-        config.check_folder(folder)?;
-        let tokenizer = |name: &str, flavour, rows| {
-            let path = folder.join(name);
-            let tokenizer = Tokenizer::open(&path, flavour)?;
-            match config::vocabulary_problem(&tokenizer, rows) {
-                Some(reason) => Err(Error::format(path, reason)),
-                None => Ok(tokenizer),
-            }
-        };
-        let clip_rows = config.text_encoder.vocab_size;
-        let clip_tokenizer = tokenizer(CLIP_TOKENIZER, Flavour::Clip, clip_rows)?;
-        let text_rows = config.caption_decoder.vocab_size;
-        let text_tokenizer = tokenizer(TEXT_TOKENIZER, Flavour::Gpt2, text_rows)?;
-        let schedule =
-            config.schedule.init().map_err(|e| Error::config("schedule", e.to_string()))?;
-        Ok(Self {
-            uvit: UVit::load(folder, device)?.0,
-            autoencoder: Autoencoder::load(folder, device)?.0,
-            text_encoder: <ClipText as Component>::load(folder, device)?.0,
-            image_encoder: <ClipVision as Component>::load(folder, device)?.0,
-            caption_decoder: <CaptionDecoder as Component>::load(folder, device)?.0,
-            clip_tokenizer,
-            text_tokenizer,
-            schedule: VpSchedule::new(schedule),
-            device: device.clone(),
-            config,
-        })
+    pub fn load(path: &Path, device: &Device) -> Result<Self> {
+        ModelFiles::open(path)?.load(device)
     }
 
     /// Writes a complete model folder, the index last: a folder without it is unfinished.
     ///
     /// # Errors
-    /// [`Error::Write`] with the file, or [`Error::NonFinite`] when a weight does not survive the
+    /// [`trefoil_core::Error::Write`] with the file, or [`trefoil_core::Error::NonFinite`] when a weight does not survive the
     /// conversion to `precision`.
     pub fn save(&self, folder: &Path, precision: Precision) -> Result<()> {
         let config = &self.config;
@@ -150,12 +122,6 @@ impl UniDiffuser {
             + self.image_encoder.num_params()
             + self.caption_decoder.num_params()
     }
-}
-
-/// Reads the `config.json` of a component.
-fn read_config<C: Component>(model: &Path) -> Result<C::Config> {
-    let path = model.join(C::FOLDER).join("config.json");
-    C::config_from_json(&fs::read_json(&path)?).map_err(|e| Error::format(&path, e.to_string()))
 }
 
 /// Writes what CLIP's input is made with.

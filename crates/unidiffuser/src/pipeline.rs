@@ -18,9 +18,13 @@
 //! same result in every batch.
 
 mod blend;
+mod edit;
+mod gibbs;
 mod many;
 mod noise;
+mod procedure;
 mod sampling;
+mod shapes;
 
 use std::convert::Infallible;
 use std::ops::{ControlFlow, Range};
@@ -33,7 +37,9 @@ use crate::caption::BeamOptions;
 use crate::mode::{Mode, Task, Unconditional};
 use crate::model::{Codes, UniDiffuser};
 
+pub use self::edit::Edit;
 pub use self::noise::{NoiseKind, NoiseSource, Streams};
+pub use self::procedure::Procedure;
 pub use self::sampling::Sampling;
 
 /// What to generate, and how.
@@ -49,12 +55,20 @@ pub struct Request {
     pub count: usize,
     /// Where all randomness comes from.
     pub seed: Seed,
-    /// Solver and number of evaluations.
+    /// Whose sampling is followed.
+    pub procedure: Procedure,
+    /// Solver and number of evaluations; [`Procedure::solver`] gives the one that belongs to a procedure.
     pub solver: SolverConfig,
     /// Strength of guidance; modes that are not guided do not read it.
     pub guidance: GuidanceScale,
     /// What a picture is guided away from.
     pub unconditional: Unconditional,
+    /// A text that a picture is guided away from, in place of `unconditional`.
+    pub negative: Option<String>,
+    /// Height and width of the picture in pixels; by default the square that the model was trained on.
+    pub size: Option<[usize; 2]>,
+    /// A picture to start from, for modes that make one from no picture.
+    pub edit: Option<Edit>,
     /// Samples per network pass; guidance makes two rows of each, three for the joint mode.
     pub batch: usize,
     /// Which data to resemble, 0 for web data and 1 for internal data; v0 does not read it.
@@ -72,9 +86,13 @@ impl Request {
             image: None,
             count: 1,
             seed: Seed(0),
+            procedure: Procedure::default(),
             solver: SolverConfig::default(),
             guidance: GuidanceScale::default(),
             unconditional: Unconditional::default(),
+            negative: None,
+            size: None,
+            edit: None,
             batch: 4,
             data_type: 1,
             beams: BeamOptions::default(),
@@ -101,6 +119,20 @@ impl Request {
         if self.unconditional == Unconditional::EmptyText && !towards_text {
             let reason = format!("`empty-text` has no meaning for the mode {mode}");
             return Err(Error::config("unconditional", reason).into());
+        }
+        let draws = mode.makes_image() && !mode.needs_image();
+        for (what, given, applies) in [
+            ("negative", self.negative.is_some(), towards_text),
+            ("size", self.size.is_some(), draws),
+            ("edit", self.edit.is_some(), draws),
+        ] {
+            if given && !applies {
+                return Err(GenerateError::Unused { what, mode });
+            }
+        }
+        if self.edit.is_some() && self.size.is_some() {
+            let reason = "a picture that is edited has the model's own size";
+            return Err(Error::config("size", reason).into());
         }
         self.check_batch()
     }
@@ -165,7 +197,7 @@ pub enum GenerateError {
     /// An input was given that the mode does not read.
     #[error("mode `{mode}` has no use for `{what}`")]
     Unused {
-        /// `prompt` or `image`.
+        /// The field of the request.
         what: &'static str,
         /// The mode.
         mode: Mode,
@@ -204,6 +236,7 @@ impl UniDiffuser {
         let text = if prompt.is_empty() { None } else { Some(self.encode_text(prompt)?) };
         let image = request.image.as_slice();
         let image = if image.is_empty() { None } else { Some(self.encode_images(image)?) };
+        let edit = request.edit.as_ref().map(|edit| edit.encode(self)).transpose()?;
 
         let tasks = request.mode.tasks();
         let steps = tasks.len() * sampling.evaluations();
@@ -213,16 +246,23 @@ impl UniDiffuser {
             let range = start..request.count.min(start + request.batch);
             let mut noise = Streams::new(request.seed, range.clone());
             let image = image.as_ref().map(|image| image.sample(self.posterior_noise(&mut noise)));
+            let edited = edit.as_ref().map(|e| e.sample(self.posterior_noise(&mut noise)));
             let mut codes = Codes { image, text: text.clone() };
             let mut done = 0;
             for &task in tasks {
-                codes = sampling.run(task, &codes, &mut noise, &mut |evaluations, estimate| {
+                let edited = edited.as_ref();
+                let mut on_evaluation = |evaluations, estimate: &Codes| {
                     let step = done + evaluations;
                     on_step(&Progress { step, steps, sample_range: range.clone(), estimate })
-                })?;
+                };
+                codes = sampling.run_from(task, &codes, edited, &mut noise, &mut on_evaluation)?;
                 done += sampling.evaluations();
             }
-            generated.extend(self.decode(codes, range, &request.beams)?);
+            let decoded = self.decode(codes, range, &request.beams)?;
+            generated.extend(decoded.map(|one| match &edit {
+                Some(edit) => edit.keep(one),
+                None => one,
+            }));
         }
         Ok(generated)
     }

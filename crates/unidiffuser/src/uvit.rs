@@ -4,16 +4,20 @@
 //! code, the CLIP embedding and the latent's patches. Blocks are post-norm, and the first half sends
 //! long skip connections to the second. Field names are the keys of the authors' checkpoint.
 
+mod block;
+
 use burn::module::{Module, Param};
 use burn::tensor::module::interpolate;
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use trefoil_core::nn::{
-    Activation, AttentionMask, Bias, Conv2d, Conv2dOptions, Embedding, Init, LayerNorm, Linear,
-    PackedAttention, WeightInit, packed_attention,
+    Bias, Conv2d, Conv2dOptions, Embedding, Init, LayerNorm, Linear, WeightInit,
 };
 use trefoil_core::{Error, Result};
+
+use self::block::Skip;
+pub use self::block::{Attention, Block, Mlp};
 
 /// Standard deviation of fresh weights.
 const STD: f64 = 0.02;
@@ -169,13 +173,6 @@ impl UVitConfig {
     }
 }
 
-/// Whether a block receives a long skip connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Skip {
-    With,
-    Without,
-}
-
 /// The convolution that turns patches into tokens.
 #[derive(Module, Debug)]
 pub struct PatchEmbed {
@@ -246,6 +243,17 @@ impl UVit {
     /// - `input.z`: `[B, C, H, W]`, sides divisible by the patch size; `levels.*`: `[B]`
     /// - returns: the shapes of `input`
     pub fn forward(&self, input: Modalities, levels: &Levels) -> Modalities {
+        self.forward_seen(input, levels, &mut |_, _| {})
+    }
+
+    /// [`UVit::forward`] with a look at the tokens, `[B, L, D]`: before the first block as `tokens`, after each block
+    /// and after the last norm under the name of the module.
+    pub fn forward_seen(
+        &self,
+        input: Modalities,
+        levels: &Levels,
+        see: &mut dyn FnMut(&str, &Tensor<3>),
+    ) -> Modalities {
         let [b, c, h, w] = input.z.dims();
         let p = self.patch_size;
         let (rows, columns) = (h / p, w / p);
@@ -267,17 +275,22 @@ impl UVit {
         tokens.push(patches);
         let mut x = Tensor::cat(tokens, 1) + self.positions(rows, columns); // [B, L, D]
 
+        see("tokens", &x);
         let mut skips = Vec::with_capacity(self.in_blocks.len());
-        for block in &self.in_blocks {
+        for (i, block) in self.in_blocks.iter().enumerate() {
             x = block.forward(x);
+            see(&format!("in_blocks.{i}"), &x);
             skips.push(x.clone());
         }
         x = self.mid_block.forward(x);
-        for block in &self.out_blocks {
+        see("mid_block", &x);
+        for (i, block) in self.out_blocks.iter().enumerate() {
             let skip = skips.pop().expect("as many blocks after the middle as before it");
             x = block.forward_skip(x, skip);
+            see(&format!("out_blocks.{i}"), &x);
         }
         let x = self.norm.forward(x);
+        see("norm", &x);
 
         let text_at = x.dims()[1] - rows * columns - 1 - self.num_text_tokens;
         let clip_at = text_at + self.num_text_tokens;
@@ -329,91 +342,4 @@ fn time_token(levels: &[f32], width: usize, device: &Device) -> Tensor<3> {
         values.extend(angles.iter().map(|w| (f64::from(t) * w).sin() as f32));
     }
     Tensor::from_data(TensorData::new(values, [levels.len(), 1, width]), device)
-}
-
-/// Post-norm transformer block: `x <- LN2(x + Attn(x))`, `x <- LN3(x + MLP(x))`.
-#[derive(Module, Debug)]
-pub struct Block {
-    skip_linear: Option<Linear>,
-    norm1: Option<LayerNorm>,
-    attn: Attention,
-    norm2: LayerNorm,
-    mlp: Mlp,
-    norm3: LayerNorm,
-}
-
-impl Block {
-    fn new(config: &UVitConfig, init: &mut Init, skip: Skip) -> Self {
-        let d = config.embed_dim;
-        let hidden = d * config.mlp_ratio;
-        let linear =
-            |init: &mut Init, shape, bias| Linear::new(init, shape, bias, WeightInit::Normal(STD));
-        let with_skip = skip == Skip::With;
-        Self {
-            skip_linear: with_skip.then(|| linear(init, [2 * d, d], Bias::Yes)),
-            norm1: with_skip.then(|| LayerNorm::new(init, d, 1e-5)),
-            attn: Attention {
-                qkv: linear(init, [d, 3 * d], Bias::No),
-                proj: linear(init, [d, d], Bias::Yes),
-                heads: config.num_heads,
-            },
-            norm2: LayerNorm::new(init, d, 1e-5),
-            mlp: Mlp {
-                fc1: linear(init, [d, hidden], Bias::Yes),
-                fc2: linear(init, [hidden, d], Bias::Yes),
-            },
-            norm3: LayerNorm::new(init, d, 1e-5),
-        }
-    }
-
-    /// # Shapes
-    /// - `x`: `[B, L, D]`
-    /// - returns: `[B, L, D]`
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = self.norm2.forward_add(self.attn.forward(x.clone()), x);
-        self.norm3.forward_add(self.mlp.forward(x.clone()), x)
-    }
-
-    /// `x <- LN1(W [x, skip])`, then as [`Block::forward`].
-    ///
-    /// # Shapes
-    /// - `x`, `skip`: `[B, L, D]`
-    /// - returns: `[B, L, D]`
-    pub fn forward_skip(&self, x: Tensor<3>, skip: Tensor<3>) -> Tensor<3> {
-        match (&self.skip_linear, &self.norm1) {
-            (Some(linear), Some(norm)) => {
-                self.forward(norm.forward(linear.forward(Tensor::cat(vec![x, skip], 2))))
-            }
-            _ => self.forward(x),
-        }
-    }
-}
-
-/// Multi-head self-attention over one packed projection, rows ordered (q, k, v), each (head, dim).
-#[derive(Module, Debug)]
-pub struct Attention {
-    qkv: Linear,
-    proj: Linear,
-    heads: usize,
-}
-
-impl Attention {
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let qkv = self.qkv.forward(x); // [B, L, 3D]
-        let options = PackedAttention { heads: self.heads, mask: AttentionMask::Full };
-        self.proj.forward(packed_attention(qkv, options))
-    }
-}
-
-/// `W2 GELU(W1 x)` with the exact GELU.
-#[derive(Module, Debug)]
-pub struct Mlp {
-    fc1: Linear,
-    fc2: Linear,
-}
-
-impl Mlp {
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        self.fc2.forward(self.fc1.forward_activated(x, Activation::Gelu))
-    }
 }

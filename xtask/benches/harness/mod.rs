@@ -45,7 +45,8 @@ pub struct Case {
 /// `TREFOIL_BENCH_MEMORY`, the one case of that name runs twice, unmeasured, and the peak of the
 /// process's resident memory is printed in bytes.
 pub fn run(bench: &str, cases: impl FnOnce() -> Vec<Case> + Send) {
-    // On a thread of the pool, as in the binary.
+    // Memory is kept, and this is a thread of the pool, as in the binary.
+    trefoil_kernels::keep_freed_memory(Duration::from_secs(30));
     rayon::scope(|_| run_here(bench, cases()));
 }
 

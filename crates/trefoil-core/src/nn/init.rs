@@ -1,6 +1,6 @@
 //! Where fresh weights come from: one stream, drawn in the order of construction.
 
-use burn::module::Param;
+use burn::module::{Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::rng::{Seed, Stream};
@@ -18,7 +18,7 @@ impl Init {
         Self { device: device.clone(), stream: Some(seed.stream("init", 0)) }
     }
 
-    /// Zeros, for weights that a file replaces.
+    /// Weights that a file replaces: they take memory only when they are used before that, as zeros and ones.
     pub fn zeros(device: &Device) -> Self {
         Self { device: device.clone(), stream: None }
     }
@@ -52,7 +52,13 @@ impl Init {
 
     /// One constant.
     pub fn full<const D: usize>(&mut self, shape: [usize; D], value: f32) -> Param<Tensor<D>> {
-        Param::from_tensor(Tensor::full(shape, value, &self.device))
+        if self.stream.is_some() {
+            return Param::from_tensor(Tensor::full(shape, value, &self.device));
+        }
+        let make = move |device: &Device, tracked: bool| {
+            Tensor::full(shape, value, device).set_require_grad(tracked)
+        };
+        Param::uninitialized(ParamId::new(), make, self.device.clone(), true, shape.into())
     }
 
     fn draw<const D: usize>(

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Ddim, DpmSolverPlusPlusMulti, DpmSolverPlusPlusSingle, Euler, Heun, Sampler, Thresholding,
-    discrete_levels, vp_levels,
+    discrete_levels, grid::vp_levels_of,
 };
 use crate::{Error, Result, VpSchedule};
 
@@ -57,8 +57,8 @@ impl SolverKind {
         matches!(self, Self::DpmSolverPlusPlusSingle | Self::DpmSolverPlusPlusMulti)
     }
 
-    /// Whether the solver lives on integer timesteps.
-    fn is_discrete(self) -> bool {
+    /// Whether the solver lives on integer timesteps, and tells the network the index of a level: its number less one.
+    pub fn is_discrete(self) -> bool {
         matches!(self, Self::DpmSolverPlusPlusMulti | Self::Ddim)
     }
 }
@@ -137,6 +137,8 @@ pub struct SolverConfig {
     /// Steps of the grid. For `dpm-fast` these are network evaluations, shared out among steps of
     /// up to three each.
     pub steps: usize,
+    /// Where a run starts, as a share of the noise levels: below one for a state that is not all noise.
+    pub start: f64,
     /// Highest order, 1 to 3 (`dpm-*`).
     pub order: usize,
     /// Amount of fresh noise, 0 (deterministic) to 1 (ancestral) (`ddim`).
@@ -164,6 +166,7 @@ impl Default for SolverConfig {
         Self {
             kind: SolverKind::default(),
             steps: 50,
+            start: 1.0,
             order: 3,
             eta: 0.0,
             final_sigma: None,
@@ -202,7 +205,7 @@ impl SolverConfig {
         let end = self.end();
         let sampler = match self.kind {
             SolverKind::DpmSolverPlusPlusSingle => {
-                Sampler::new(DpmSolverPlusPlusSingle::new(self.steps, self.order, end, schedule)?)
+                Sampler::new(DpmSolverPlusPlusSingle::new(self, end, schedule)?)
             }
             SolverKind::DpmSolverPlusPlusMulti => Sampler::new(DpmSolverPlusPlusMulti::new(
                 self,
@@ -211,12 +214,8 @@ impl SolverConfig {
             SolverKind::Ddim => {
                 Sampler::new(Ddim::new(self.eta, discrete_levels(self, end, schedule.discrete())?)?)
             }
-            SolverKind::Euler => {
-                Sampler::new(Euler::new(vp_levels(self.steps, self.sigmas, end, schedule)?)?)
-            }
-            SolverKind::Heun => {
-                Sampler::new(Heun::new(vp_levels(self.steps, self.sigmas, end, schedule)?)?)
-            }
+            SolverKind::Euler => Sampler::new(Euler::new(vp_levels_of(self, end, schedule)?)?),
+            SolverKind::Heun => Sampler::new(Heun::new(vp_levels_of(self, end, schedule)?)?),
         };
         Ok(sampler.with_thresholding(self.thresholding))
     }
@@ -230,6 +229,7 @@ impl SolverConfig {
             if unchanged || applicable { Ok(()) } else { Err(Error::NotApplicable { field, kind }) }
         };
         range(self.steps > 0, "steps", "at least 1", self.steps as f64)?;
+        range(self.start > 0.0 && self.start <= 1.0, "start", "above 0, at most 1", self.start)?;
         range((1..=3).contains(&self.order), "order", "1, 2 or 3", self.order as f64)?;
         range((0.0..=1.0).contains(&self.eta), "eta", "between 0 and 1", self.eta)?;
         if let Some(thresholding) = self.thresholding {

@@ -18,7 +18,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{FinalSigma, Halt, Run, Solver, grid::check_decreasing};
+use super::{FinalSigma, Halt, Run, Solver, SolverConfig, grid::check_decreasing};
 use crate::{Error, Level, Result, VpSchedule};
 
 /// The sampler "dpm-fast"; the network is evaluated on a grid uniform in time.
@@ -30,22 +30,20 @@ pub struct DpmSolverPlusPlusSingle {
 }
 
 impl DpmSolverPlusPlusSingle {
-    /// Shares `evaluations` among steps of at most `order`, on `t_i = 1 + i (1/N - 1) / evaluations`.
+    /// Shares the steps of `config`, evaluations of the network, among steps of at most its order, on the times
+    /// `t_i = t_0 + i (1/N - t_0) / steps` from its start `t_0`.
     ///
     /// With [`FinalSigma::Zero`] one more evaluation, at `t = 1/N`, denoises the result.
     ///
     /// # Errors
-    /// [`Error::OutOfRange`] for no evaluations or an order outside 1 to 3.
-    pub fn new(
-        evaluations: usize,
-        order: usize,
-        end: FinalSigma,
-        schedule: &VpSchedule,
-    ) -> Result<Self> {
-        let orders = orders(evaluations, order)?;
-        let width = (schedule.t_min() - 1.0) / evaluations as f64;
+    /// [`Error::OutOfRange`] for no evaluations or an order outside 1 to 3, [`Error::Grid`] for a start at or below
+    /// `1/N`.
+    pub fn new(config: &SolverConfig, end: FinalSigma, schedule: &VpSchedule) -> Result<Self> {
+        let &SolverConfig { steps, order, start, .. } = config;
+        let orders = orders(steps, order)?;
+        let width = (schedule.t_min() - start) / steps as f64;
         let levels: Vec<Level> =
-            (0..=evaluations).map(|i| schedule.level(1.0 + i as f64 * width)).collect();
+            (0..=steps).map(|i| schedule.level(start + i as f64 * width)).collect();
         check_decreasing(&levels)?;
         Ok(Self { levels, orders, end })
     }
@@ -166,7 +164,8 @@ mod tests {
 
     #[test]
     fn the_grid_is_uniform_in_time_and_ends_at_one() {
-        let solver = DpmSolverPlusPlusSingle::new(50, 3, FinalSigma::Min, &VpSchedule::default())
+        let config = SolverConfig::default();
+        let solver = DpmSolverPlusPlusSingle::new(&config, FinalSigma::Min, &VpSchedule::default())
             .expect("valid");
         for (index, n) in [(0, 1000.0), (1, 980.02), (2, 960.04), (49, 20.98), (50, 1.0)] {
             assert!((solver.levels[index].n - n).abs() < 1e-9, "{index}");

@@ -32,7 +32,7 @@ pub fn discrete_levels(
         SigmaGrid::Karras => {
             let all: Vec<f64> = (0..total).filter_map(at).map(Level::edm_sigma).collect();
             let count = config.steps + usize::from(end == FinalSigma::Min);
-            let sigmas = karras_sigmas(count, all[0], all[total - 1], RHO)?;
+            let sigmas = karras_sigmas(count, all[0], all[first_of(config, total) - 1], RHO)?;
             sigmas.into_iter().map(|sigma| karras_level(sigma, &all)).collect()
         }
     };
@@ -44,9 +44,14 @@ pub fn discrete_levels(
     check_decreasing(&levels).map(|()| levels).map_err(|_| missing())
 }
 
-/// Integer timesteps, largest first; all distinct.
-fn timesteps(config: &SolverConfig, total: usize) -> Result<Vec<usize>> {
-    let steps = config.steps;
+/// Number of the noise levels that a run passes through.
+fn first_of(config: &SolverConfig, total: usize) -> usize {
+    ((total as f64 * config.start).round() as usize).clamp(1, total)
+}
+
+/// Integer timesteps, largest first; all distinct. A run that starts later has those of a shorter process.
+fn timesteps(config: &SolverConfig, all: usize) -> Result<Vec<usize>> {
+    let (steps, total) = (config.steps, first_of(config, all));
     let step = |i: usize| -> f64 {
         match config.spacing {
             TimestepSpacing::Linspace => {
@@ -66,7 +71,7 @@ fn timesteps(config: &SolverConfig, total: usize) -> Result<Vec<usize>> {
     if distinct && exist {
         Ok(values.into_iter().map(|k| k as usize).collect())
     } else {
-        Err(Error::Timesteps { steps, num_train_timesteps: total })
+        Err(Error::Timesteps { steps, num_train_timesteps: all })
     }
 }
 
@@ -92,15 +97,25 @@ pub fn vp_levels(
     end: FinalSigma,
     schedule: &VpSchedule,
 ) -> Result<Vec<Level>> {
+    vp_levels_of(&SolverConfig { steps, sigmas, ..SolverConfig::default() }, end, schedule)
+}
+
+/// As [`vp_levels`], from the start of a configuration.
+pub(super) fn vp_levels_of(
+    config: &SolverConfig,
+    end: FinalSigma,
+    schedule: &VpSchedule,
+) -> Result<Vec<Level>> {
+    let &SolverConfig { steps, sigmas, start, .. } = config;
     let count = match end {
         FinalSigma::Zero => steps,
         FinalSigma::Min => steps + 1,
     };
-    let (first, last) = (schedule.level(1.0), schedule.level(schedule.t_min()));
+    let (first, last) = (schedule.level(start), schedule.level(schedule.t_min()));
     let mut levels: Vec<Level> = match sigmas {
         SigmaGrid::Uniform => {
             let intervals = count.saturating_sub(1).max(1) as f64;
-            let time = |i: usize| 1.0 + i as f64 / intervals * (schedule.t_min() - 1.0);
+            let time = |i: usize| start + i as f64 / intervals * (schedule.t_min() - start);
             (0..count).map(|i| schedule.level(time(i))).collect()
         }
         SigmaGrid::Karras => karras_sigmas(count, last.edm_sigma(), first.edm_sigma(), RHO)?
@@ -162,6 +177,20 @@ mod tests {
         assert!(spaced(1000, TimestepSpacing::Linspace, 0).is_err());
         assert!(spaced(1000, TimestepSpacing::Leading, 0).is_err());
         assert!(spaced(9, TimestepSpacing::Leading, 200).is_err());
+    }
+
+    /// Half of the process: half of the timesteps, and the continuous grids begin at half of the time.
+    #[test]
+    fn runs_may_start_later() {
+        let half = SolverConfig { steps: 5, start: 0.5, ..Default::default() };
+        assert_eq!(timesteps(&half, 1000), Ok(vec![499, 399, 299, 200, 100]));
+        let schedule = VpSchedule::default();
+        let levels = vp_levels_of(&half, FinalSigma::Min, &schedule).expect("valid");
+        assert!((levels[0].n - 500.0).abs() < 1e-6 && (levels[5].n - 1.0).abs() < 1e-6);
+        assert!(half.build(&schedule).is_ok());
+        for start in [0.0, 1.1, f64::NAN] {
+            assert!(SolverConfig { start, ..half }.build(&schedule).is_err(), "{start}");
+        }
     }
 
     #[test]

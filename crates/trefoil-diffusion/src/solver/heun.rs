@@ -8,7 +8,7 @@
 
 use burn::tensor::Tensor;
 
-use super::{Halt, Run, Solver, euler::advance, grid::check_decreasing};
+use super::{Estimate, Halt, Run, Solver, euler::advance, grid::check_decreasing};
 use crate::{Level, Result};
 
 /// The sampler "heun": two evaluations a step, one for a last step to a clean state.
@@ -43,18 +43,27 @@ impl Solver for Heun {
 
     fn run(&self, mut x: Tensor<2>, run: &mut Run<'_>) -> Result<Tensor<2>, Halt> {
         for pair in self.levels.windows(2) {
-            let (from, to) = (pair[0], pair[1]);
-            let mut estimate = run.predict(&x, from)?;
-            let mut next = advance(x.clone(), estimate.noise.clone(), from, to);
-            if to.sigma > 0.0 {
-                let corrected = run.predict(&next, to)?;
-                let slope = (estimate.noise + corrected.noise.clone()) * 0.5;
-                next = advance(x, slope, from, to);
-                estimate = corrected;
-            }
+            let (next, estimate) = heun_step(x, pair[0], pair[1], run)?;
             x = next;
-            run.finish_step(to, &x, &estimate.x0)?;
+            run.finish_step(pair[1], &x, &estimate.x0)?;
         }
         Ok(x)
     }
+}
+
+/// One step, and the latest estimate of the clean sample.
+pub(super) fn heun_step(
+    x: Tensor<2>,
+    from: Level,
+    to: Level,
+    run: &mut Run<'_>,
+) -> Result<(Tensor<2>, Estimate), Halt> {
+    let estimate = run.predict(&x, from)?;
+    let next = advance(x.clone(), estimate.noise.clone(), from, to);
+    if to.sigma == 0.0 {
+        return Ok((next, estimate));
+    }
+    let corrected = run.predict(&next, to)?;
+    let slope = (estimate.noise + corrected.noise.clone()) * 0.5;
+    Ok((advance(x, slope, from, to), corrected))
 }

@@ -9,6 +9,7 @@ mod config;
 mod ddim;
 mod dpm_multi;
 mod dpm_single;
+mod edm;
 mod euler;
 mod grid;
 mod heun;
@@ -22,6 +23,7 @@ pub use config::{FinalSigma, SigmaGrid, SolverConfig, SolverKind, SolverType, Ti
 pub use ddim::Ddim;
 pub use dpm_multi::DpmSolverPlusPlusMulti;
 pub use dpm_single::DpmSolverPlusPlusSingle;
+pub use edm::{Churn, EdmSolverConfig, HeunChurn};
 pub use euler::Euler;
 pub use grid::{discrete_levels, edm_levels, vp_levels};
 pub use heun::Heun;

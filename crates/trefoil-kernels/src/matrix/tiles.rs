@@ -44,10 +44,10 @@ impl Cut {
         }
         let mut counts = [rows.div_ceil(self.largest[0]), columns.div_ceil(self.largest[1])];
         while counts[0] * counts[1] < FEWEST {
-            let columns = columns.div_ceil(UNITS[1]);
+            let columns = columns / UNITS[1];
             if rows / counts[0] >= 192 {
                 counts[0] *= 2;
-            } else if columns.is_multiple_of(2 * counts[1]) {
+            } else if columns > 0 && columns.is_multiple_of(2 * counts[1]) {
                 counts[1] *= 2;
             } else {
                 break;
@@ -57,9 +57,11 @@ impl Cut {
     }
 }
 
-/// First element and length of part `index` of an axis.
+/// First element and length of part `index` of an axis; what is less than a unit belongs to the last part, because the
+/// matrix kernels sum a narrow product in another order.
 fn part(length: usize, unit: usize, count: usize, index: usize) -> (usize, usize) {
-    let at = |index: usize| (length.div_ceil(unit) * index / count * unit).min(length);
+    let at =
+        |index: usize| if index == count { length } else { length / unit * index / count * unit };
     (at(index), at(index + 1) - at(index))
 }
 

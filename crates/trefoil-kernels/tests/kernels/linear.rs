@@ -182,3 +182,11 @@ proptest! {
         prop_assert!(values(y) == all[0][..some * d_out], "{some} rows of {rows} differ");
     }
 }
+
+#[test]
+fn a_few_columns_beyond_the_tiles_do_not_matter() {
+    let (x, weight) = (normal([49, 442], 1), normal([194, 442], 2));
+    let all = values(linear(x.clone(), weight.clone(), None, None));
+    let two = values(linear(x.narrow(0, 0, 2), weight, None, None));
+    assert_eq!(two, all[..2 * 194]);
+}

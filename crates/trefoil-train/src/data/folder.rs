@@ -11,7 +11,7 @@ use super::captions::{Texts, accept};
 use super::{DataOptions, Problems, Raw, Reason, Source};
 use crate::error::Result;
 
-const METADATA: &str = "metadata.jsonl";
+pub(super) const METADATA: &str = "metadata.jsonl";
 
 /// A line; other fields are allowed and ignored.
 #[derive(Deserialize)]

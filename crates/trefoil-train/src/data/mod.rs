@@ -1,4 +1,5 @@
-//! Pictures with captions: an image folder with `metadata.jsonl`, or WebDataset shards.
+//! Pictures with captions: an image folder with `metadata.jsonl`, or WebDataset shards; and pictures with
+//! classes ([`LabelledSet`]), from more kinds of sources.
 //!
 //! Nothing is unpacked to disk. Pictures are cropped to their central square, brought to the training
 //! resolution and kept as bytes; the order is that of the keys, whatever the number of threads.
@@ -6,6 +7,7 @@
 mod archive;
 mod captions;
 mod folder;
+mod labelled;
 mod openmoji;
 mod openmoji_captions;
 mod openmoji_split;
@@ -22,6 +24,7 @@ use trefoil_core::{Error as CoreError, Picture};
 
 use crate::error::{Error, Result};
 
+pub use labelled::{LabelledPicture, LabelledSet};
 pub use openmoji::{Existing, OpenMojiOptions, Summary, convert_openmoji};
 pub use paths::expand;
 pub use problems::{OnProblem, Problem, Problems, Reason};

@@ -93,7 +93,7 @@ fn add(parts: &mut Parts, extension: &str, bytes: Vec<u8>) -> Result<(), Reason>
 }
 
 /// Key and ending of an entry; the ending is empty when there is none.
-fn split_name(name: &str) -> (&str, &str) {
+pub(super) fn split_name(name: &str) -> (&str, &str) {
     let name = name.strip_prefix("./").unwrap_or(name);
     let base = name.rfind('/').map_or(0, |slash| slash + 1);
     match name[base..].find('.') {

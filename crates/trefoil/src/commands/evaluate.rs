@@ -1,9 +1,13 @@
-//! `trefoil evaluate`: a table of how good a model is, on pictures that it knows and on ones held out.
+//! `trefoil evaluate`: a table of how good a model is: UniDiffuser on pictures that it knows and on ones held
+//! out, UDITSR on events that were held out, sets of pictures against each other.
+
+mod fid;
+mod uditsr;
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use trefoil_core::{Picture, Seed, fs, png};
 use trefoil_diffusion::GuidanceScale;
 use trefoil_train::data::OnProblem;
@@ -21,18 +25,42 @@ use crate::session::Session;
 /// Splits that are looked for in the data, the first one must be there.
 const SPLITS: [&str; 2] = ["train", "held-out"];
 
-/// Measure a model on captioned pictures
+/// Measure UniDiffuser on captioned pictures, UDITSR on events that were held out, or any pictures against others
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true,
+    subcommand_help_heading = "Other systems",
+    after_help = "\
 Examples:
   trefoil evaluate --data data/openmoji
   trefoil evaluate --data data/openmoji --count 500 --seed 1 -o evaluation/
   trefoil evaluate --data shards/*.tar --json > evaluation.json
+  trefoil evaluate fid drawn/ data/openmoji --resolution 32
+  trefoil evaluate uditsr --model runs/shop/model
 
 The table has, for the rows of the data marked `train` (or not marked) and for those marked `held-out`:
 retrieval of captions and pictures by what was drawn, the same for real pictures as the ceiling, captions
-against the given ones, Frechet distance in the space of the model's own CLIP, and PSNR of the autoencoder.")]
+against the given ones, Frechet distance in the space of the model's own CLIP, and PSNR of the autoencoder."
+)]
 pub(crate) struct EvaluateArgs {
+    #[command(subcommand)]
+    other: Option<Other>,
+    #[command(flatten)]
+    pictures: PictureArgs,
+}
+
+/// Systems that are measured on something else.
+#[derive(Debug, Subcommand)]
+enum Other {
+    Fid(Box<fid::FidArgs>),
+    Uditsr(uditsr::UditsrArgs),
+}
+
+/// UniDiffuser on pictures.
+#[derive(Debug, Args)]
+struct PictureArgs {
     /// Image folders, WebDataset shards or patterns of shards; may be repeated
     #[arg(long, value_name = "SOURCE", num_args = 1.., required = true)]
     data: Vec<PathBuf>,
@@ -60,6 +88,16 @@ pub(crate) struct EvaluateArgs {
 impl EvaluateArgs {
     /// Runs the command.
     pub(crate) fn run(self, talk: Talk) -> anyhow::Result<Answer> {
+        match self.other {
+            Some(Other::Fid(args)) => args.run(talk),
+            Some(Other::Uditsr(args)) => args.run(talk),
+            None => self.pictures.run(talk),
+        }
+    }
+}
+
+impl PictureArgs {
+    fn run(self, talk: Talk) -> anyhow::Result<Answer> {
         let session = Session::open(&self.model, talk)?;
         let mut sampling = self.sampling.clone();
         sampling.seed = Some(sampling.seed.unwrap_or(0));

@@ -6,7 +6,7 @@ use clap::Args;
 use trefoil_core::Seed;
 use trefoil_diffusion::SolverConfig;
 use unidiffuser::mode::Mode;
-use unidiffuser::pipeline::Request;
+use unidiffuser::pipeline::{Edit, Request};
 
 use crate::Answer;
 use crate::args::{ModelArgs, PictureOutputArgs, SamplingArgs, at_least_one};
@@ -14,7 +14,10 @@ use crate::hints::hinted;
 use crate::output::Talk;
 use crate::record::Record;
 use crate::results::Pictures;
-use crate::session::Session;
+use crate::session::{Session, open_picture};
+
+/// Share of a picture that is made anew when none is named.
+const USUAL_STRENGTH: f64 = 0.7;
 
 /// Draw pictures from a prompt
 #[derive(Debug, Args)]
@@ -23,6 +26,9 @@ Examples:
   trefoil generate \"a red apple\"
   trefoil generate \"a red apple\" -n 4 --seed 7 -o apples/
   trefoil generate \"a red apple\" -o - | display
+  trefoil generate \"a red apple\" --negative \"a leaf\" --size 48x32
+  trefoil generate \"a green apple\" --image apple.png --strength 0.6
+  trefoil generate \"a worm\" --image apple.png --mask hole.png
   trefoil generate --from apple.png --steps 100 -o finer.png")]
 pub(crate) struct GenerateArgs {
     /// What to draw
@@ -34,12 +40,40 @@ pub(crate) struct GenerateArgs {
     /// How many pictures [default: 1, or the one of `--from`]
     #[arg(short = 'n', long, value_name = "N", value_parser = at_least_one)]
     count: Option<usize>,
+    /// What not to draw: guidance leads away from this text
+    #[arg(long, value_name = "TEXT")]
+    negative: Option<String>,
+    /// Size of the picture in pixels [default: the model's own]
+    #[arg(long, value_name = "WIDTHxHEIGHT", value_parser = size, conflicts_with = "image")]
+    size: Option<[usize; 2]>,
+    /// Picture to start from, instead of from noise
+    #[arg(long, value_name = "FILE", conflicts_with = "from")]
+    image: Option<PathBuf>,
+    /// How much of `--image` is made anew, above 0 and at most 1 [default: 0.7, or 1 with `--mask`]
+    #[arg(long, value_name = "SHARE", value_parser = strength, requires = "image")]
+    strength: Option<f64>,
+    /// Picture that is white where `--image` is drawn anew and black where it is kept
+    #[arg(long, value_name = "FILE", requires = "image")]
+    mask: Option<PathBuf>,
     #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
     output: PictureOutputArgs,
+}
+
+/// `WIDTHxHEIGHT` to height and width.
+fn size(text: &str) -> Result<[usize; 2], String> {
+    let sides = text.split_once('x').and_then(|(w, h)| Some([h.parse().ok()?, w.parse().ok()?]));
+    sides.ok_or_else(|| "expected WIDTHxHEIGHT, such as 48x32".into())
+}
+
+fn strength(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
+        _ => Err("expected a number above 0, at most 1".into()),
+    }
 }
 
 impl GenerateArgs {
@@ -53,6 +87,7 @@ impl GenerateArgs {
         let count = self.count.unwrap_or(1);
         let pictures = Pictures::new(&self.output, "generate", count)?;
         let prompt = self.prompt.clone().or_else(|| record.as_ref().and_then(|r| r.prompt.clone()));
+        let edit = self.edit()?;
         let session = Session::open(&self.model, talk)?;
         if let Some(prompt) = &prompt {
             session.check_prompt(prompt)?;
@@ -62,6 +97,9 @@ impl GenerateArgs {
             Some(record) => self.again(&session, record)?,
         };
         request.prompt = prompt;
+        request.negative = self.negative.clone().or(request.negative);
+        request.size = self.size.or(request.size);
+        request.edit = edit;
         let id = session.id()?;
         if let Some(record) = &record
             && record.model.sha256 != id.sha256
@@ -78,8 +116,26 @@ impl GenerateArgs {
         let Some(generated) = session.generate(&request, (0, 1))? else {
             return Ok(Answer::Interrupted);
         };
-        pictures.write_all(&request, &generated[first..], &id)?;
+        if self.image.is_none() {
+            pictures.write_all(&request, &generated[first..], &id)?;
+            return Ok(Answer::Yes);
+        }
+        let inputs = self.image.iter().chain(&self.mask).map(|path| path.display().to_string());
+        let inputs: Vec<String> = inputs.collect();
+        for generated in &generated[first..] {
+            let record = Record::new(&request, generated, &id);
+            pictures.write(generated, &Record { inputs: inputs.clone(), ..record })?;
+        }
         Ok(Answer::Yes)
+    }
+
+    /// The picture to start from, when one is given.
+    fn edit(&self) -> anyhow::Result<Option<Edit>> {
+        let Some(image) = &self.image else { return Ok(None) };
+        let mask = self.mask.as_deref().map(open_picture).transpose()?;
+        let usual = if mask.is_some() { 1.0 } else { USUAL_STRENGTH };
+        let strength = self.strength.unwrap_or(usual);
+        Ok(Some(Edit { picture: open_picture(image)?, strength, mask }))
     }
 
     /// The request of a record, where the command line says nothing else.
@@ -90,6 +146,9 @@ impl GenerateArgs {
             sampling.guidance = Some(record.settings.guidance);
         }
         let mut request = session.request(mode, &sampling)?;
+        request.procedure = record.settings.procedure;
+        request.size = record.settings.size;
+        request.negative.clone_from(&record.negative);
         let steps = sampling.steps.map_or(record.settings.steps, |steps| steps as usize);
         request.solver = match sampling.solver {
             Some(kind) if kind != record.settings.solver.kind => SolverConfig::new(kind, steps),
@@ -103,7 +162,8 @@ impl GenerateArgs {
 /// Reads the record of a picture that can be drawn again from it alone.
 fn read(path: &Path) -> anyhow::Result<Record> {
     let record = Record::read(path)?;
-    if record.mode.needs_image() || record.weight.is_some() || !record.mode.makes_image() {
+    let from_pictures = record.mode.needs_image() || !record.inputs.is_empty();
+    if from_pictures || record.weight.is_some() || !record.mode.makes_image() {
         let message =
             format!("{} was made from other pictures, which it does not hold", path.display());
         let hint =

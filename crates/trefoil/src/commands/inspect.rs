@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Map, Value, json};
+use trefoil_core::weights::{StoredTensor, WeightFile};
 use trefoil_core::{Error as CoreError, Picture, fs, png};
 use unidiffuser::folder::INDEX;
 
@@ -19,6 +20,8 @@ use crate::safetensors::Header;
 /// First bytes of the formats that are told apart.
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 const JPEG: &[u8] = b"\xff\xd8\xff";
+/// Extensions of PyTorch files.
+const TORCH: [&str; 4] = ["pth", "pt", "bin", "ckpt"];
 
 /// Show the settings inside a picture, or what a model consists of
 #[derive(Debug, Args)]
@@ -31,7 +34,7 @@ Examples:
 
 Exit code 1: a picture carries no settings.")]
 pub(crate) struct InspectArgs {
-    /// Pictures, model folders or safetensors files
+    /// Pictures, model folders, safetensors or PyTorch files
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Print one JSON object per file
@@ -85,9 +88,12 @@ fn look(path: &Path) -> anyhow::Result<Finding> {
         picture(path, start == PNG)
     } else if path.extension().is_some_and(|e| e == "safetensors") {
         weights(path)
+    } else if path.extension().is_some_and(|e| TORCH.iter().any(|known| e == *known)) {
+        torch(path)
     } else {
         let message = format!("{} is neither a picture nor a model", path.display());
-        let hint = "give a PNG or JPEG picture, a model folder or a .safetensors file";
+        let hint =
+            "give a PNG or JPEG picture, a model folder, or a .safetensors, .pth or .bin file";
         Err(hinted(message, hint))
     }
 }
@@ -129,6 +135,24 @@ fn weights(path: &Path) -> anyhow::Result<Finding> {
         "bytes": header.bytes,
         "metadata": header.metadata,
         "tensors": header.tensors,
+    });
+    Ok(Finding { json, lines, answer: Answer::Yes })
+}
+
+/// A file of PyTorch, whose pickle is read and not run.
+fn torch(path: &Path) -> anyhow::Result<Finding> {
+    let file = WeightFile::open(path)?;
+    let type_of = |tensor: &StoredTensor| format!("{:?}", tensor.element()).to_uppercase();
+    let tensors: Vec<(&str, &StoredTensor)> = file.tensors().collect();
+    let parameters: usize = tensors.iter().map(|(_, tensor)| tensor.elements()).sum();
+    let mut lines = vec![format!("{} tensors, {parameters} parameters", tensors.len())];
+    lines.extend(tensors.iter().map(|(n, t)| format!("{n} {} {:?}", type_of(t), t.shape())));
+    let describe = |(name, tensor): &(&str, &StoredTensor)| json!({"name": name, "dtype": type_of(tensor), "shape": tensor.shape()});
+    let json = json!({
+        "kind": "weights",
+        "parameters": parameters,
+        "bytes": path.metadata().map_or(0, |metadata| metadata.len()),
+        "tensors": tensors.iter().map(describe).collect::<Vec<_>>(),
     });
     Ok(Finding { json, lines, answer: Answer::Yes })
 }

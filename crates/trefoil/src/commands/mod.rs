@@ -2,16 +2,26 @@
 
 mod blend;
 mod caption;
+mod chain;
 mod completions;
 mod data;
+mod distill;
 mod evaluate;
+mod event;
+mod explain;
 mod generate;
 mod inspect;
 mod joint;
+mod models;
+mod prepare;
+mod recommend;
 mod sample;
+mod search;
+mod similar;
 mod tour;
 mod train;
 mod vary;
+mod verify;
 
 use clap::Subcommand;
 
@@ -45,10 +55,20 @@ commands! {
     Sample(sample::SampleArgs),
     Vary(vary::VaryArgs),
     Blend(blend::BlendArgs),
+    Chain(chain::ChainArgs),
     Inspect(inspect::InspectArgs),
+    Models(models::ModelsArgs),
     Evaluate(evaluate::EvaluateArgs),
     Tour(tour::TourArgs),
     Data(data::DataArgs),
     Train(train::TrainArgs),
+    Distill(distill::DistillArgs),
+    Verify(verify::VerifyArgs),
+    Prepare(prepare::PrepareArgs),
+    Search(search::SearchArgs),
+    Recommend(recommend::RecommendArgs),
+    Similar(similar::SimilarArgs),
+    Explain(explain::ExplainArgs),
+    Event(event::EventArgs),
     Completions(completions::CompletionsArgs),
 }

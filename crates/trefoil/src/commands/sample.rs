@@ -1,6 +1,8 @@
 //! `trefoil sample`: pictures of anything, or texts about anything.
 
-use clap::Args;
+mod edm;
+
+use clap::{Args, Subcommand};
 use unidiffuser::mode::Mode;
 
 use crate::Answer;
@@ -12,11 +14,33 @@ use crate::session::Session;
 
 /// Draw pictures of anything, or write texts about anything
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true,
+    subcommand_help_heading = "Other systems",
+    after_help = "\
 Examples:
   trefoil sample --image -n 16 -o pictures/
-  trefoil sample --text -n 10")]
+  trefoil sample --text -n 10
+  trefoil sample edm runs/teacher/model -n 16 -o pictures/"
+)]
 pub(crate) struct SampleArgs {
+    #[command(subcommand)]
+    other: Option<Other>,
+    #[command(flatten)]
+    anything: AnythingArgs,
+}
+
+/// Systems that draw in another way.
+#[derive(Debug, Subcommand)]
+enum Other {
+    Edm(Box<edm::EdmArgs>),
+}
+
+/// UniDiffuser.
+#[derive(Debug, Args)]
+struct AnythingArgs {
     #[command(flatten)]
     what: What,
     #[command(flatten)]
@@ -43,6 +67,15 @@ struct What {
 impl SampleArgs {
     /// Runs the command.
     pub(crate) fn run(self, talk: Talk) -> anyhow::Result<Answer> {
+        match self.other {
+            Some(Other::Edm(args)) => args.run(talk),
+            None => self.anything.run(talk),
+        }
+    }
+}
+
+impl AnythingArgs {
+    fn run(self, talk: Talk) -> anyhow::Result<Answer> {
         if self.what.image { self.pictures(talk) } else { self.texts(talk) }
     }
 

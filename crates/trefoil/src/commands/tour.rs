@@ -1,6 +1,7 @@
-//! `trefoil tour`: every mode once, on one page that opens offline.
+//! `trefoil tour`: every mode and a shop once, on one page that opens offline.
 
 mod page;
+mod shop;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -25,7 +26,7 @@ const EXAMPLES: &str = "examples";
 /// Shares of the second picture in the blend.
 const WEIGHTS: [f64; 5] = [0.0, 0.25, 0.5, 0.75, 1.0];
 
-/// Try every mode once and write a page with the results
+/// Try every mode and a shop once and write a page with the results
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -85,11 +86,19 @@ impl TourArgs {
         ];
         let mut page = Page::new(&guide.model.name, session.model.num_params(), sampling.seed);
         for (number, (title, step)) in (1..).zip(steps) {
-            talk.note(format_args!("{number}/8 {title}"));
+            talk.note(format_args!("{number}/9 {title}"));
             let Some((command, figures)) = step(&guide, &examples)? else {
                 return Ok(Answer::Interrupted);
             };
             page.section(title, &command, figures);
+        }
+        talk.note("9/9 A shop: search and recommendations");
+        let Some(sections) = shop::tour(&self.output, &|| session.is_stopped())? else {
+            return Ok(Answer::Interrupted);
+        };
+        page.chapter("A shop", shop::ABOUT);
+        for shop::Section { title, command, figures } in sections {
+            page.section(&title, &command, figures);
         }
         let html = page.finish(clock.elapsed());
         let index = self.output.join("index.html");

@@ -1,10 +1,14 @@
-//! `trefoil train`: all networks from captioned pictures.
+//! `trefoil train`: all networks of UniDiffuser from captioned pictures, diffusion teachers from pictures, and UDITSR
+//! from a prepared log.
+
+mod edm;
+mod uditsr;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
 use trefoil_core::fs;
 use trefoil_train::Outcome;
 use trefoil_train::data::OnProblem;
@@ -16,24 +20,49 @@ use crate::hints::hinted;
 use crate::interrupt;
 use crate::output::{self, Talk};
 
-/// Train the networks from captioned pictures
+/// Train UniDiffuser from captioned pictures, a diffusion teacher, or UDITSR from a log
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    disable_help_subcommand = true,
+    subcommand_help_heading = "Other systems",
+    after_help = "\
 Examples:
   trefoil train all --config configs/unidiffuser/openmoji-32.toml --data data/openmoji --run runs/first
   trefoil train unidiffuser --config r.toml --data d --run runs/first --set unidiffuser.train.seed=1
   trefoil train all --config r.toml --data d --run runs/more --from models/openmoji-32
   trefoil train all --config configs/unidiffuser/openmoji-32.toml --dry-run
+  trefoil train edm --config configs/uni-instruct/edm-openmoji-16.toml --data data/openmoji --run runs/teacher
+  trefoil train uditsr --data data/shop --run runs/shop
 
 Stages depend on those before them: autoencoder, clip, caption, unidiffuser.
-Ctrl-C saves and exits with 130; the same command continues the run.")]
+Ctrl-C saves and exits with 130; the same command continues the run."
+)]
 pub(crate) struct TrainArgs {
+    #[command(subcommand)]
+    other: Option<Other>,
+    #[command(flatten)]
+    stages: StageArgs,
+}
+
+/// Systems whose training has other options.
+#[derive(Debug, Subcommand)]
+enum Other {
+    Edm(Box<edm::EdmArgs>),
+    Uditsr(uditsr::UditsrArgs),
+}
+
+/// Networks of UniDiffuser.
+#[derive(Debug, Args)]
+struct StageArgs {
     /// Which stage, or all of them and the complete model folder
-    #[arg(value_parser = what())]
-    what: What,
+    // Required, but not beside a subcommand.
+    #[arg(value_parser = what(), required = true)]
+    what: Option<What>,
     /// Recipe in TOML
-    #[arg(long, value_name = "RECIPE.toml")]
-    config: PathBuf,
+    #[arg(long, value_name = "RECIPE.toml", required = true)]
+    config: Option<PathBuf>,
     /// Image folders, WebDataset shards or patterns of shards; may be repeated
     #[arg(long, value_name = "SOURCE", num_args = 1.., required_unless_present = "dry_run")]
     data: Vec<PathBuf>,
@@ -41,7 +70,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
     run: Option<PathBuf>,
     /// Train the noise predictor of this model folder further, with its own encoders; only with `unidiffuser`
-    /// (the network) and `all` (the network, and then the complete model folder)
+    /// (the network) and `all` (the network, and then the complete model folder). Where the recipe has more `num_layers`, the network gets them first
     #[arg(long, value_name = "MODEL")]
     from: Option<PathBuf>,
     /// Change a value of the recipe, such as clip.train.batch_size=32; may be repeated
@@ -84,13 +113,25 @@ fn what() -> impl TypedValueParser<Value = What> {
 impl TrainArgs {
     /// Runs the command.
     pub(crate) fn run(self, talk: Talk) -> anyhow::Result<Answer> {
-        let recipe = recipe(&self.config, &self.changes)?;
+        match self.other {
+            Some(Other::Edm(args)) => args.run(talk),
+            Some(Other::Uditsr(args)) => args.run(talk),
+            None => self.stages.run(talk),
+        }
+    }
+}
+
+impl StageArgs {
+    fn run(self, talk: Talk) -> anyhow::Result<Answer> {
+        let what = self.what.context("the stage is missing")?;
+        let config = self.config.context("`--config` is missing")?;
+        let recipe = recipe(&config, &self.changes)?;
         if self.dry_run {
             output::print_bytes(recipe.to_toml()?.as_bytes())?;
             return Ok(Answer::Yes);
         }
         let folder = self.run.context("`--run` is missing")?;
-        match (&self.from, self.what) {
+        match (&self.from, what) {
             (Some(_), What::One(stage)) if stage != Stage::UniDiffuser => {
                 let message = format!("`--from` has no meaning for the stage {stage}");
                 return Err(hinted(message, "use it with `unidiffuser` or `all`"));
@@ -103,7 +144,7 @@ impl TrainArgs {
         let (pairs, problems) = Pairs::load(&self.data, &recipe.data, on_problem)?;
         let stages = match self.from {
             Some(_) => vec![Stage::UniDiffuser],
-            None => self.what.stages(),
+            None => what.stages(),
         };
         plan(talk, &stages, &recipe, &pairs);
         if !problems.is_empty() {
@@ -119,7 +160,7 @@ impl TrainArgs {
             stop,
             progress: talk.long_progress(),
         };
-        let outcome = match self.what {
+        let outcome = match what {
             What::All => workshop.run_all()?,
             What::One(stage) => workshop.run(stage)?,
         };
@@ -129,7 +170,7 @@ impl TrainArgs {
             );
             return Ok(Answer::Interrupted);
         }
-        let result = match self.what {
+        let result = match what {
             What::All => folder.join("model"),
             What::One(stage) => folder.join(stage.name()).join("model"),
         };
@@ -188,8 +229,7 @@ fn recipe(path: &Path, changes: &[String]) -> anyhow::Result<Recipe> {
         return Ok(Recipe::open(path)?);
     }
     let text = fs::read_to_string(path)?;
-    let mut table: toml::Table =
-        text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
+    let mut table = table(path, &text)?;
     for change in changes {
         set(&mut table, change)?;
     }
@@ -197,8 +237,12 @@ fn recipe(path: &Path, changes: &[String]) -> anyhow::Result<Recipe> {
     Recipe::parse(&text).with_context(|| format!("{} with `--set`", path.display()))
 }
 
+fn table(path: &Path, text: &str) -> anyhow::Result<toml::Table> {
+    text.parse().with_context(|| format!("{} is not TOML", path.display()))
+}
+
 /// Applies `a.b.c=value`; a value that is no TOML is a text.
-fn set(table: &mut toml::Table, change: &str) -> anyhow::Result<()> {
+pub(crate) fn set(table: &mut toml::Table, change: &str) -> anyhow::Result<()> {
     let wrong = |why: &str| {
         let message = format!("`--set {change}`: {why}");
         hinted(message, "write it as TABLE.KEY=VALUE, such as clip.train.batch_size=32")

@@ -236,3 +236,61 @@ fn an_interrupted_run_ends_with_130_and_leaves_nothing() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn edits_sizes_and_negative_prompts_are_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let fast = ["--steps", "2", "--seed", "5", "--json"];
+    let draw = |args: &[&str]| json_lines(folder.path(), &[args, &fast].concat())[0].clone();
+    let record =
+        draw(&["generate", "a cat", "--negative", "a dog", "--size", "40x24", "-o", "a.png"]);
+    assert_eq!(record["negative"], "a dog");
+    assert_eq!(record["settings"]["size"], serde_json::json!([24, 40]));
+    let first = Picture::open(&at("a.png")).unwrap();
+    assert_eq!((first.width(), first.height()), (40, 24));
+    assert!(text_inside(&at("a.png"), "parameters").contains("\nNegative prompt: a dog\n"));
+    lines(folder.path(), &["generate", "--from", "a.png", "-o", "b.png"]);
+    assert_eq!(Picture::open(&at("b.png")).unwrap(), first);
+
+    write_picture(&at("grey.png"), [90; 3]);
+    write_picture(&at("mask.png"), [0; 3]);
+    let args = ["generate", "a cat", "--image", "grey.png", "--mask", "mask.png", "-o", "c.png"];
+    let record = draw(&args);
+    assert_eq!(record["inputs"], serde_json::json!(["grey.png", "mask.png"]));
+    // Nothing is white, so nothing is drawn.
+    assert!(Picture::open(&at("c.png")).unwrap().pixels().iter().all(|v| *v == 90));
+    let again = run(folder.path(), &["generate", "--from", "c.png"]);
+    assert_eq!(again.code, Some(2));
+    assert!(again.err.contains("c.png was made from other pictures"), "{}", again.err);
+    for (args, message) in [
+        (&["--strength", "0.5"][..], "--image"),
+        (&["--image", "grey.png", "--strength", "0"], "above 0, at most 1"),
+        (&["--size", "12"], "expected WIDTHxHEIGHT"),
+    ] {
+        let refused = run(folder.path(), &[&["generate", "a cat"][..], args].concat());
+        assert_eq!(refused.code, Some(2));
+        assert!(refused.err.contains(message), "{args:?}: {}", refused.err);
+    }
+
+    let original = draw(&["generate", "a cat", "-o", "d.png"]);
+    let diffusers = draw(&["generate", "a cat", "--sampler", "diffusers", "-o", "e.png"]);
+    assert_eq!(original["settings"]["procedure"], serde_json::Value::Null);
+    assert_eq!(diffusers["settings"]["procedure"], "diffusers");
+    assert_eq!(diffusers["settings"]["solver"]["kind"], "dpm-multistep");
+    assert_ne!(Picture::open(&at("d.png")).unwrap(), Picture::open(&at("e.png")).unwrap());
+}
+
+#[test]
+fn chains_alternate_captions_and_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let fast = ["--steps", "2", "--seed", "5", "--rounds", "2", "-o", "chain/"];
+    let out = lines(folder.path(), &[&["chain", "a cat"][..], &fast].concat());
+    assert_eq!(out.len(), 4);
+    let is_picture = |line: &str| Path::new(line).extension().is_some_and(|end| end == "png");
+    assert!(is_picture(&out[0]) && is_picture(&out[2]), "{out:?}");
+    assert!(folder.path().join(&out[0]).is_file() && !is_picture(&out[1]));
+    let refused = run(folder.path(), &["chain", "a cat", "-o", "-"]);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.err.contains("both want standard output"), "{}", refused.err);
+}

@@ -2,16 +2,26 @@
 
 use crate::support::{lines, run, trefoil};
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 20] = [
     "generate",
     "caption",
     "joint",
     "sample",
     "vary",
     "blend",
+    "chain",
     "inspect",
+    "models",
+    "verify",
     "data",
     "train",
+    "distill",
+    "prepare",
+    "search",
+    "recommend",
+    "similar",
+    "explain",
+    "event",
     "completions",
 ];
 
@@ -23,13 +33,24 @@ fn every_command_has_help_with_examples() {
     for command in COMMANDS {
         assert!(top.contains(&format!("\n  {command} ")), "{command}");
         let help = lines(folder.path(), &[command, "--help"]).join("\n");
-        let example = format!("Examples:\n  trefoil {command}");
+        let example = match command {
+            "verify" => "Examples:\n  python reference/".to_string(),
+            _ => format!("Examples:\n  trefoil {command}"),
+        };
         assert!(help.contains(&example), "{help}");
         assert!(!help.starts_with("Usage"), "{command} says what it does");
     }
     for nested in ["openmoji", "check"] {
         let help = lines(folder.path(), &["data", nested, "--help"]).join("\n");
         assert!(help.contains(&format!("Examples:\n  trefoil data {nested} ")), "{help}");
+    }
+    for nested in ["add", "item", "list", "delete", "export"] {
+        let help = lines(folder.path(), &["event", nested, "--help"]).join("\n");
+        assert!(help.contains(&format!("Examples:\n  trefoil event {nested} ")), "{help}");
+    }
+    for command in ["train", "evaluate"] {
+        let help = lines(folder.path(), &[command, "uditsr", "--help"]).join("\n");
+        assert!(help.contains(&format!("  trefoil {command} uditsr ")), "{help}");
     }
     let guidance = lines(folder.path(), &["generate", "--help"]).join(" ");
     let guidance: Vec<&str> = guidance.split_whitespace().collect();

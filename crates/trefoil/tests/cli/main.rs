@@ -1,12 +1,17 @@
 //! The program as its users see it: exit code, standard output, standard error, files.
 
 mod data;
+mod distill;
+mod edm;
 mod errors;
 mod generate;
 mod help;
 mod inspect;
+mod models;
 mod shipped;
+mod shop;
 mod support;
 mod texts;
 mod tour;
 mod train;
+mod verify;

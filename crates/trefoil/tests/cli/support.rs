@@ -15,10 +15,12 @@ pub(crate) fn model() -> PathBuf {
 pub(crate) fn trefoil(folder: &Path) -> Command {
     let mut command = assert_cmd::cargo::cargo_bin_cmd!("trefoil");
     command.current_dir(folder);
-    for name in ["RUST_LOG", "NO_COLOR", "CLICOLOR_FORCE", "TREFOIL_DEVICE"] {
+    for name in ["RUST_LOG", "NO_COLOR", "CLICOLOR_FORCE", "TREFOIL_DEVICE", "TREFOIL_RECOMMENDER"]
+    {
         command.env_remove(name);
     }
     command.env("TREFOIL_MODEL", model());
+    command.env("HF_HUB_CACHE", folder.join("hub"));
     command
 }
 

@@ -41,6 +41,9 @@ fn the_tour_shows_every_mode_on_one_offline_page() {
         "Variations of a picture",
         "Variations of a text",
         "From one picture to another",
+        "a simulated log",
+        "Recommendation, before any click: ordered by popularity",
+        "Recommendation, after the click: ordered by the model and likeness to the latest items",
     ] {
         assert!(page.contains(title), "{title}");
     }
@@ -48,7 +51,8 @@ fn the_tour_shows_every_mode_on_one_offline_page() {
     let sources: Vec<&str> =
         page.split("<img src=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     // 2 x 2 drawn, 2 captioned, 8 pairs, 8 pictures, 1 + 5 variations, 5 blends.
-    assert_eq!(sources.len(), 33);
+    // The shop: the item that is clicked, and two answers of seven items before and after the click.
+    assert_eq!(sources.len(), 33 + 1 + 4 * 7);
     for source in sources {
         Picture::open(&folder.path().join("tour").join(source)).unwrap();
     }

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::train::AdamWConfig;
 use crate::{Dataset, Interactions, Ranker, Result};
-use bm25::Bm25;
-use fusion::Fusion;
+use bm25::{Bm25, Document};
+pub use fusion::Fused;
 use linear::{Linear, Query};
 use neighbours::Neighbours;
 use operator::Operator;
@@ -27,8 +27,10 @@ pub enum Baseline {
     /// Number of training rows of an item; for a search, items that were found with a word of the
     /// query come first.
     Popularity,
-    /// BM25 on the words of the items, exact, ties by popularity; recommends by popularity.
+    /// BM25 on titles and tags of the items, exact, ties by popularity; recommends by popularity.
     Bm25,
+    /// The same with the queries of the training searches that found an item added to its text.
+    Bm25Searches,
     /// Cosine similarity of items by their users, summed over the user's items.
     ItemNeighbours,
     /// Matrix factorisation with BPR (<https://arxiv.org/abs/1205.2618>) on recommendations only.
@@ -43,7 +45,7 @@ pub enum Baseline {
     LightGcnAll,
     /// HyperSaR (<https://doi.org/10.1007/978-3-030-99736-6_3>): users, items and words on hyperedges.
     HyperSar,
-    /// Reciprocal-rank fusion of BM25, popularity and item neighbours.
+    /// Reciprocal-rank fusion of BM25 with searches, popularity and item neighbours.
     Fusion,
 }
 
@@ -96,9 +98,10 @@ impl Default for FitConfig {
 
 impl Baseline {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Popularity,
         Self::Bm25,
+        Self::Bm25Searches,
         Self::ItemNeighbours,
         Self::MfFeed,
         Self::MfAll,
@@ -113,7 +116,8 @@ impl Baseline {
     pub fn name(self) -> &'static str {
         match self {
             Self::Popularity => "popularity",
-            Self::Bm25 => "BM25",
+            Self::Bm25 => "BM25, titles",
+            Self::Bm25Searches => "BM25, titles and searches",
             Self::ItemNeighbours => "item neighbours",
             Self::MfFeed => "MF-BPR, feed only",
             Self::MfAll => "MF-BPR, all clicks",
@@ -123,6 +127,19 @@ impl Baseline {
             Self::HyperSar => "HyperSaR",
             Self::Fusion => "BM25 + popularity + neighbours",
         }
+    }
+
+    /// Whether it has parameters that are learned by gradients, so that settings and seeds matter.
+    pub fn is_learned(self) -> bool {
+        matches!(
+            self,
+            Self::MfFeed
+                | Self::MfAll
+                | Self::MfQueries
+                | Self::LightGcnFeed
+                | Self::LightGcnAll
+                | Self::HyperSar
+        )
     }
 
     /// Fits it to the training rows; the validation rows choose the epoch.
@@ -138,7 +155,8 @@ impl Baseline {
         let graph = |rows: &[usize]| Operator::bipartite(dataset, rows);
         Ok(match self {
             Self::Popularity => Box::new(Popularity::new(dataset)),
-            Self::Bm25 => Box::new(Bm25::new(dataset)),
+            Self::Bm25 => Box::new(Bm25::new(dataset, Document::Catalogue)),
+            Self::Bm25Searches => Box::new(Bm25::new(dataset, Document::CatalogueAndSearches)),
             Self::ItemNeighbours => Box::new(Neighbours::new(dataset)),
             Self::MfFeed => Box::new(linear(&feed, Operator::none(dataset), 0, Query::Ignored)?),
             Self::MfAll => Box::new(linear(&all, Operator::none(dataset), 0, Query::Ignored)?),
@@ -153,7 +171,7 @@ impl Baseline {
                 let operator = Operator::hypergraph(dataset);
                 Box::new(linear(&all, operator, config.layers, Query::Likelihood)?)
             }
-            Self::Fusion => Box::new(Fusion::new(dataset)),
+            Self::Fusion => Box::new(Fused::practical(dataset)),
         })
     }
 }

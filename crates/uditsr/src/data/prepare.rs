@@ -103,7 +103,7 @@ impl Prepare {
             if let Some(file) = &catalogue {
                 formats::catalogue(file, &mut sink)?;
             }
-            Ok(sink)
+            Ok::<_, Error>(sink)
         };
         let fingerprints = || -> Result<Vec<Input>> {
             all.iter()

@@ -56,6 +56,17 @@ pub struct CatalogueItem {
     /// Path or address of a picture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub picture: Option<String>,
+    /// What the picture shows, in words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub caption: String,
+}
+
+impl CatalogueItem {
+    /// Everything that says in words what the item is.
+    pub fn text(&self) -> String {
+        let parts = std::iter::once(&self.title).chain(&self.tags).chain([&self.caption]);
+        parts.filter(|part| !part.is_empty()).map(String::as_str).collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// What is wrong with a row.
@@ -121,6 +132,10 @@ pub struct Oddities {
 
 /// A row that was checked: ids without spaces around them, a kind, a known or an empty query.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(
+    not(feature = "large-logs"),
+    expect(unreachable_pub, reason = "public through the engines of the feature `large-logs`")
+)]
 pub struct CheckedEvent<'a> {
     /// The log's own id.
     pub user: &'a str,
@@ -158,7 +173,7 @@ enum Content {
     Items,
 }
 
-impl<'s> Sink<'s> {
+impl Sink<'_> {
     /// A sink that keeps all rows.
     pub(crate) fn new(max_bad_rows: usize) -> Self {
         let mut queries = Interner::default();

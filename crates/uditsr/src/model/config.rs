@@ -61,7 +61,7 @@ pub enum Generator {
     UserWords,
 }
 
-/// Whether search and recommendation have heads of their own.
+/// The heads of search and recommendation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Heads {
@@ -70,6 +70,8 @@ pub enum Heads {
     Separate,
     /// The head of search for both.
     Shared,
+    /// None: the score is the translation term alone, so the nearest items are the best ones.
+    Absent,
 }
 
 /// A term that is added to the score of a head, with a learned weight for each head.
@@ -147,6 +149,13 @@ impl ModelConfig {
         Self { padding: Padding::Masked, translation_term: TranslationTerm::Dot, ..Self::default() }
     }
 
+    /// What did best on logs of searches and clicks, of all variants (`docs/results/uditsr.md`): the
+    /// corrected model without heads, so that the nearest items to the translated user are the best
+    /// ones. Train it with [`HoldOut::EdgesAndWords`](super::HoldOut::EdgesAndWords).
+    pub fn recommended() -> Self {
+        Self { heads: Heads::Absent, ..Self::corrected() }
+    }
+
     /// Checks the ranges of all fields.
     ///
     /// # Errors
@@ -164,6 +173,12 @@ impl ModelConfig {
         ];
         if let Some((field, _)) = lists.iter().find(|(_, length)| *length == 0) {
             return fail(field, "must be at least 1".to_owned());
+        }
+        if self.heads == Heads::Absent && self.translation_term == TranslationTerm::Absent {
+            return fail(
+                "heads",
+                "`absent` needs a translation term, or there is no score".to_owned(),
+            );
         }
         let weights = [("sg_lambda", self.sg_lambda), ("cst_lambda", self.cst_lambda)];
         for (field, weight) in weights {

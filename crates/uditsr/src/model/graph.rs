@@ -157,12 +157,7 @@ impl Graph {
 
     /// The first `width` words; what is missing is word 0 or, if padding is masked, nothing.
     pub(crate) fn places(&self, words: &[u32], width: usize) -> Vec<u32> {
-        let mut places = words.iter().copied().take(width).collect::<Vec<_>>();
-        places.resize(width, 0);
-        if self.padding == Padding::Masked {
-            places.iter_mut().filter(|word| **word == 0).for_each(|word| *word = NONE);
-        }
-        places
+        places(self.padding, words, width)
     }
 
     /// Number of edges.
@@ -260,6 +255,16 @@ impl Graph {
             }
         }
     }
+}
+
+/// The first `width` words; what is missing is word 0 or, if padding is masked, nothing.
+pub(crate) fn places(padding: Padding, words: &[u32], width: usize) -> Vec<u32> {
+    let mut places = words.iter().copied().take(width).collect::<Vec<_>>();
+    places.resize(width, 0);
+    if padding == Padding::Masked {
+        places.iter_mut().filter(|word| **word == 0).for_each(|word| *word = NONE);
+    }
+    places
 }
 
 fn degrees(nodes: usize, ends: &[u32]) -> Vec<u32> {

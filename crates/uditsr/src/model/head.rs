@@ -1,11 +1,11 @@
 //! A head: the score of a user, an item and a demand intent.
 
-use super::config::{FinalActivation, ModelConfig, TranslationTerm};
+use super::config::{FinalActivation, Heads, ModelConfig, TranslationTerm};
 use super::network::HeadNetwork;
 use crate::real::{Real, dot};
 
 /// Slope of the rectifiers below zero.
-const SLOPE: f64 = 0.01;
+pub(crate) const SLOPE: f64 = 0.01;
 
 /// What the backward pass of a head needs: the outputs of its three layers.
 pub(crate) struct HeadTape<T> {
@@ -47,6 +47,25 @@ pub(crate) fn translation<T: Real>(term: TranslationTerm, u: &[T], i: &[T], q: &
 impl<T: Real> HeadNetwork<T> {
     /// Scores of rows `[u; i; q]`, `[n, 3d]`.
     pub(crate) fn forward(&self, config: &ModelConfig, x: &[T]) -> (Vec<T>, HeadTape<T>) {
+        let d = config.dim;
+        let outputs = match config.heads {
+            Heads::Absent => [Vec::new(), Vec::new(), vec![T::ZERO; x.len() / (3 * d)]],
+            Heads::Separate | Heads::Shared => self.layers_forward(config, x),
+        };
+        let mut scores = outputs[2].clone();
+        let mut terms = Vec::new();
+        if let Some(&weight) = self.translation.first() {
+            for (score, x) in scores.iter_mut().zip(x.chunks_exact(3 * d)) {
+                let (u, i, q) = (&x[..d], &x[d..2 * d], &x[2 * d..]);
+                let term = translation(config.translation_term, u, i, q);
+                *score += weight * term;
+                terms.push(term);
+            }
+        }
+        (scores, HeadTape { outputs, translation: terms })
+    }
+
+    fn layers_forward(&self, config: &ModelConfig, x: &[T]) -> [Vec<T>; 3] {
         let mut a = self.layers[0].forward(x);
         leaky(&mut a);
         let mut b = self.layers[1].forward(&a);
@@ -55,29 +74,16 @@ impl<T: Real> HeadNetwork<T> {
         if config.final_activation == FinalActivation::LeakyRelu {
             leaky(&mut c);
         }
-        let mut scores = c.clone();
-        let mut terms = Vec::new();
-        if let Some(&weight) = self.translation.first() {
-            let d = config.dim;
-            for (score, x) in scores.iter_mut().zip(x.chunks_exact(3 * d)) {
-                let (u, i, q) = (&x[..d], &x[d..2 * d], &x[2 * d..]);
-                let term = translation(config.translation_term, u, i, q);
-                *score += weight * term;
-                terms.push(term);
-            }
-        }
-        (scores, HeadTape { outputs: [a, b, c], translation: terms })
+        [a, b, c]
     }
 
-    /// Adds the gradients of the head and returns that of `x`.
-    pub(crate) fn backward(
+    fn layers_backward(
         &self,
         config: &ModelConfig,
-        (x, tape): (&[T], &HeadTape<T>),
+        (x, [a, b, c]): (&[T], &[Vec<T>; 3]),
         dy: &[T],
         gradients: &mut Self,
     ) -> Vec<T> {
-        let [a, b, c] = &tape.outputs;
         let [layer_a, layer_b, layer_c] = &self.layers;
         let [grad_a, grad_b, grad_c] = &mut gradients.layers;
         let mut dc = dy.to_vec();
@@ -88,9 +94,25 @@ impl<T: Real> HeadNetwork<T> {
         leaky_backward(&mut db, b);
         let mut da = layer_b.backward(a, &db, grad_b);
         leaky_backward(&mut da, a);
-        let mut dx = layer_a.backward(x, &da, grad_a);
+        layer_a.backward(x, &da, grad_a)
+    }
+
+    /// Adds the gradients of the head and returns that of `x`.
+    pub(crate) fn backward(
+        &self,
+        config: &ModelConfig,
+        (x, tape): (&[T], &HeadTape<T>),
+        dy: &[T],
+        gradients: &mut Self,
+    ) -> Vec<T> {
+        let d = config.dim;
+        let mut dx = match config.heads {
+            Heads::Absent => vec![T::ZERO; x.len()],
+            Heads::Separate | Heads::Shared => {
+                self.layers_backward(config, (x, &tape.outputs), dy, gradients)
+            }
+        };
         if let Some(&weight) = self.translation.first() {
-            let d = config.dim;
             for (row, dx) in dx.chunks_exact_mut(3 * d).enumerate() {
                 let x = &x[row * 3 * d..(row + 1) * 3 * d];
                 gradients.translation[0] += dy[row] * tape.translation[row];

@@ -24,12 +24,15 @@ pub use config::{
 pub use direct::Direct;
 pub use factored::Factored;
 pub use gradients::{Gradients, RowGradients, largest_difference};
+pub(crate) use graph::places;
 pub use graph::{Graph, HoldOut};
+pub(crate) use head::translation;
 pub use network::{HeadNetwork, Linear, Network};
 pub use objective::Losses;
 pub(crate) use parameters::fill_uniform;
 pub use parameters::{Parameters, Sizes, Tensor};
 pub use scorer::Scorer;
+pub(crate) use scorer::{Expansion, UserView};
 
 use crate::Result;
 use crate::real::Real;

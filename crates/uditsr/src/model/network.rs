@@ -2,7 +2,7 @@
 
 use faer::Accum;
 
-use super::config::{ModelConfig, TranslationTerm};
+use super::config::{Heads, ModelConfig, TranslationTerm};
 use super::parameters::Draw;
 use crate::matrix::{multiply_rows, outer, sum_rows, view};
 use crate::real::Real;
@@ -105,13 +105,17 @@ impl<T: Real> Network<T> {
         }
     }
 
-    pub(crate) fn init(&mut self, draw: &mut Draw) {
+    pub(crate) fn init(&mut self, config: &ModelConfig, draw: &mut Draw) {
         self.key.init(draw);
         self.attention.init(draw);
         self.demand.iter_mut().for_each(|layer| layer.init(draw));
         for head in [&mut self.search, &mut self.recommend] {
             head.layers.iter_mut().for_each(|layer| layer.init(draw));
             head.translation.fill(T::ONE);
+            if config.heads == Heads::Absent {
+                // A head that ends in zeros adds nothing, and without gradients it stays so.
+                head.layers[2] = Linear::zeros(head.layers[2].inputs, 1);
+            }
         }
     }
 

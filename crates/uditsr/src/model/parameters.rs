@@ -84,7 +84,7 @@ impl<T: Real> Parameters<T> {
             let bound = (6.0 / (rows + config.dim) as f64).sqrt();
             Draw(random::stream(seed, name, 0)).uniform(table, bound);
         }
-        network.init(&mut Draw(random::stream(seed, "network", 0)));
+        network.init(config, &mut Draw(random::stream(seed, "network", 0)));
         parameters
     }
 

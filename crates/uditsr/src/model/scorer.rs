@@ -1,5 +1,9 @@
 //! Scores of candidates for a user, with a query or without one.
 
+mod serving;
+
+pub(crate) use serving::Expansion;
+
 use faer::Accum;
 
 use super::config::{FinalActivation, Generator, Heads, ModelConfig, Padding};
@@ -36,6 +40,24 @@ pub struct Scorer<T> {
     /// Part of each item in the generator's first layer, `[items, 2d]`, and of each word, `[words, 2d]`.
     item_parts: Vec<T>,
     word_parts: Vec<T>,
+}
+
+/// A user as the scorer sees one: a row of the tables, or somebody whom training did not know.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UserView<'a, T> {
+    /// Embedding below the first layer, `[dim]`.
+    pub(crate) embedding: &'a [T],
+    /// Propagated, `[dim]`.
+    pub(crate) star: &'a [T],
+    /// Frequent query words by place, `u32::MAX` for no word.
+    pub(crate) words: &'a [u32],
+}
+
+impl<T> UserView<'_, T> {
+    fn known_words(&self) -> impl Iterator<Item = (usize, usize)> {
+        let words = self.words.iter().enumerate().filter(|(_, word)| **word != NONE);
+        words.map(|(place, &word)| (place, word as usize))
+    }
 }
 
 /// A user's side of the generator.
@@ -134,9 +156,13 @@ impl<T: Real> Scorer<T> {
         [&self.user_words, &self.item_words]
     }
 
-    fn words_of_user(&self, user: u32) -> impl Iterator<Item = (usize, usize)> {
-        let words = row(&self.user_words, self.config.user_words, user as usize).iter().enumerate();
-        words.filter(|(_, word)| **word != NONE).map(|(place, &word)| (place, word as usize))
+    fn view_of(&self, user: u32) -> UserView<'_, T> {
+        let (d, user) = (self.config.dim, user as usize);
+        UserView {
+            embedding: row(&self.parameters.users, d, user),
+            star: row(&self.users, d, user),
+            words: row(&self.user_words, self.config.user_words, user),
+        }
     }
 
     /// The demand intent of a query: the sum of its first words, `[dim]`.
@@ -155,10 +181,15 @@ impl<T: Real> Scorer<T> {
 
     /// The generated demand intents of a user for some items, `[items, dim]`.
     pub fn demand(&self, user: u32, items: &[u32]) -> Vec<T> {
+        self.demand_of(self.view_of(user), items)
+    }
+
+    /// As [`Self::demand`], for any user.
+    pub(crate) fn demand_of(&self, user: UserView<'_, T>, items: &[u32]) -> Vec<T> {
         let d = self.config.dim;
         if self.config.generator == Generator::UserWords {
             let mut sum = vec![T::ZERO; d];
-            for (_, word) in self.words_of_user(user) {
+            for (_, word) in user.known_words() {
                 add(&mut sum, row(&self.parameters.words, d, word));
             }
             return sum.repeat(items.len());
@@ -206,13 +237,13 @@ impl<T: Real> Scorer<T> {
         all
     }
 
-    fn user_side(&self, user: u32) -> UserSide<T> {
+    fn user_side(&self, user: UserView<'_, T>) -> UserSide<T> {
         let (d, network) = (self.config.dim, &self.parameters.network);
-        let embedding = row(&self.parameters.users, d, user as usize);
+        let embedding = user.embedding;
         let mut key_input = vec![T::ZERO; network.key.inputs];
         let mut sum = vec![T::ZERO; d];
         key_input[..d].copy_from_slice(embedding);
-        for (place, word) in self.words_of_user(user) {
+        for (place, word) in user.known_words() {
             let word = row(&self.parameters.words, d, word);
             key_input[(place + 1) * d..(place + 2) * d].copy_from_slice(word);
             add(&mut sum, word);
@@ -228,6 +259,13 @@ impl<T: Real> Scorer<T> {
             *out += dot(&weight[..d], embedding) + dot(&weight[2 * d..3 * d], &sum);
         }
         UserSide { attention, first }
+    }
+
+    /// The head of a scenario, folded and not.
+    fn head(&self, is_search: bool) -> (&FoldedHead<T>, &HeadNetwork<T>) {
+        let second = usize::from(!is_search && self.config.heads != Heads::Shared);
+        let network = &self.parameters.network;
+        (&self.heads[second], [&network.search, &network.recommend][second])
     }
 
     /// The first layer of the generator before its activation.
@@ -254,13 +292,25 @@ impl<T: Real> Scorer<T> {
 
     /// Scores of `items` for a user with a query, or without one if it has no words.
     pub fn score(&self, user: u32, query: &[u32], items: &[u32], scores: &mut [T]) {
-        let is_search = !query.is_empty();
-        if is_search || self.config.generator == Generator::UserWords {
-            let query = if is_search { self.query(query) } else { self.demand(user, &[0]) };
-            self.score_with(user, is_search, &query, items, scores);
+        let query = (!query.is_empty()).then(|| self.query(query));
+        self.score_of(self.view_of(user), query.as_deref(), items, scores);
+    }
+
+    /// As [`Self::score`], for any user and the demand intent of a query.
+    pub(crate) fn score_of(
+        &self,
+        user: UserView<'_, T>,
+        query: Option<&[T]>,
+        items: &[u32],
+        scores: &mut [T],
+    ) {
+        if let Some(query) = query {
+            self.score_with(user, true, query, items, scores);
+        } else if self.config.generator == Generator::UserWords {
+            self.score_with(user, false, &self.demand_of(user, &[0]), items, scores);
         } else {
             for (items, scores) in items.chunks(BLOCK).zip(scores.chunks_mut(BLOCK)) {
-                self.score_with(user, is_search, &self.demand(user, items), items, scores);
+                self.score_with(user, false, &self.demand_of(user, items), items, scores);
             }
         }
     }
@@ -268,20 +318,27 @@ impl<T: Real> Scorer<T> {
     /// Scores with given demand intents, one for all items or one each.
     fn score_with(
         &self,
-        user: u32,
+        user: UserView<'_, T>,
         is_search: bool,
         demand: &[T],
         items: &[u32],
         scores: &mut [T],
     ) {
         let d = self.config.dim;
-        let second = usize::from(!is_search && self.config.heads == Heads::Separate);
-        let network = &self.parameters.network;
-        let (folded, head) = (&self.heads[second], [&network.search, &network.recommend][second]);
+        let (folded, head) = self.head(is_search);
         let [first, middle, last] = &head.layers;
-        let user = self.user(user);
-        let mut shared = product(user, &folded.user, d);
+        let user = user.star;
         let is_shared = demand.len() == d;
+        let demand_of = |index: usize| if is_shared { demand } else { row(demand, d, index) };
+        if self.config.heads == Heads::Absent {
+            let weight = head.translation.first().copied().unwrap_or(T::ZERO);
+            for (index, (score, &item)) in scores.iter_mut().zip(items).enumerate() {
+                let (item, query) = (self.item(item), demand_of(index));
+                *score = weight * translation(self.config.translation_term, user, item, query);
+            }
+            return;
+        }
+        let mut shared = product(user, &folded.user, d);
         let mut own = Vec::new();
         if is_shared {
             add(&mut shared, &product(demand, &folded.query, d));
@@ -289,7 +346,6 @@ impl<T: Real> Scorer<T> {
             own.resize(items.len() * first.outputs, T::ZERO);
             multiply(&mut own, Accum::Replace, view(demand, d), view(&folded.query, d).transpose());
         }
-        let demand_of = |index: usize| if is_shared { demand } else { row(demand, d, index) };
         let mut a = vec![T::ZERO; BLOCK.min(items.len()) * first.outputs];
         for (block, (items, scores)) in
             items.chunks(BLOCK).zip(scores.chunks_mut(BLOCK)).enumerate()

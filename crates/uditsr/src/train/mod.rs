@@ -6,6 +6,7 @@ mod config;
 mod folder;
 mod optimizer;
 mod progress;
+mod recipe;
 mod sampler;
 mod trainer;
 
@@ -15,5 +16,6 @@ pub use folder::{ModelFile, load_model, save_model};
 pub(crate) use optimizer::Dense;
 pub use optimizer::{AdamW, AdamWConfig};
 pub use progress::{EpochRecord, Event, Listener};
+pub use recipe::Recipe;
 pub(crate) use sampler::Epoch;
 pub use trainer::Trainer;

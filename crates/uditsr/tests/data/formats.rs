@@ -39,6 +39,7 @@ fn events_with_a_header_and_a_catalogue() {
             title: "Red running shoes, size 42".into(),
             tags: vec!["Shoes".into(), "Sport".into()],
             picture: Some("img/shoe-1.png".into()),
+            caption: String::new(),
         }
     );
     let report = prepared.report;

@@ -59,11 +59,6 @@ impl Gpt2 {
         }
     }
 
-    /// Number of blocks.
-    pub(super) fn depth(&self) -> usize {
-        self.h.len()
-    }
-
     /// Number of learned positions.
     pub(super) fn positions(&self) -> usize {
         self.wpe.weight.dims()[0]

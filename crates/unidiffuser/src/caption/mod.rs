@@ -20,12 +20,10 @@ use trefoil_core::weights::{WeightFile, load_strict};
 use trefoil_core::{Error, Result};
 
 use self::gpt2::Gpt2;
+use crate::keys;
 
 pub use self::beam::Beam;
 pub use self::config::{BeamOptions, CaptionDecoderConfig};
-
-/// The output head of published files, which is tied to the token table.
-const TIED_HEAD: &str = "transformer.lm_head.weight";
 
 /// Encodes text into the space in which UniDiffuser diffuses, and writes captions from it.
 #[derive(Module, Debug)]
@@ -100,20 +98,12 @@ impl CaptionDecoder {
         }
     }
 
-    /// Loads a weight file in the layout of diffusers; a copy of the tied head and the mask buffers of
-    /// old files are passed over.
+    /// Loads a weight file in any published layout (see [`crate::keys::caption_decoder`]).
     ///
     /// # Errors
     /// The errors of [`load_strict`].
     pub fn load(self, file: &WeightFile) -> Result<Self> {
-        let buffers: Vec<String> = (0..self.transformer.transformer.depth())
-            .flat_map(|i| {
-                ["bias", "masked_bias"].map(|b| format!("transformer.transformer.h.{i}.attn.{b}"))
-            })
-            .collect();
-        let ignored: Vec<&str> =
-            [TIED_HEAD].into_iter().chain(buffers.iter().map(String::as_str)).collect();
-        load_strict(self, file, &ignored)
+        load_strict(self, &keys::caption_decoder(file.clone()), &[])
     }
 
     /// The text code `y` that UniDiffuser diffuses.

@@ -7,6 +7,8 @@ use trefoil_core::nn::{AttentionMask, Bias, Embedding, Init, LayerNorm, Linear, 
 use trefoil_core::weights::{WeightFile, load_strict};
 
 use super::{ClipTextConfig, Encoder, TextProjection};
+use crate::folder::Component;
+use crate::keys;
 
 /// Spread of the token table at the start of training.
 const TOKEN_STD: f64 = 0.02;
@@ -14,15 +16,6 @@ const TOKEN_STD: f64 = 0.02;
 const POSITION_STD: f64 = 0.01;
 /// The end token of old published files, which says "take the largest id".
 const LEGACY_EOS: u32 = 2;
-
-/// Tensors that published files may hold beside this tower: a buffer, and the other tower.
-const IGNORED: [&str; 5] = [
-    "text_model.embeddings.position_ids",
-    "vision_model.*",
-    "visual_projection.weight",
-    "text_projection.weight",
-    "logit_scale",
-];
 
 /// CLIP's text encoder; UniDiffuser takes the hidden states of **all** positions, padding included.
 #[derive(Module, Debug)]
@@ -70,17 +63,12 @@ impl ClipText {
         Self { text_model, text_projection, eos: config.eos_token_id }
     }
 
-    /// Loads a weight file with or without the prefix `text_model.`, which newer files drop.
+    /// Loads a weight file in any published layout (see [`crate::keys::clip_text`]).
     ///
     /// # Errors
     /// The errors of [`load_strict`].
-    pub fn load(mut self, file: &WeightFile) -> Result<Self> {
-        let prefixed = file.names()?.iter().any(|name| name.starts_with("text_model."));
-        if prefixed || self.text_projection.is_some() {
-            return load_strict(self, file, &IGNORED);
-        }
-        self.text_model = load_strict(self.text_model, file, &["embeddings.position_ids"])?;
-        Ok(self)
+    pub fn load(self, file: &WeightFile) -> Result<Self> {
+        load_strict(self, &keys::clip_text(file.clone())?, <Self as Component>::IGNORED)
     }
 
     /// Hidden states of all positions after the final layer norm, with causal attention.

@@ -9,17 +9,10 @@ use trefoil_core::nn::{
 use trefoil_core::weights::{WeightFile, load_strict};
 
 use super::{ClipVisionConfig, Encoder};
+use crate::keys;
 
 /// Spread of positions at the start of training.
 const EMBEDDING_STD: f64 = 0.02;
-
-/// Tensors that published files may hold beside this tower: a buffer, and the other tower.
-const IGNORED: [&str; 4] = [
-    "vision_model.embeddings.position_ids",
-    "text_model.*",
-    "text_projection.weight",
-    "logit_scale",
-];
 
 /// CLIP's image encoder; its embedding is **not** normalised, as UniDiffuser models it.
 #[derive(Module, Debug)]
@@ -68,12 +61,12 @@ impl ClipVision {
         Self { vision_model, visual_projection }
     }
 
-    /// Loads a weight file of this tower or of both towers.
+    /// Loads a weight file in any published layout (see [`crate::keys::clip_vision`]).
     ///
     /// # Errors
     /// The errors of [`load_strict`].
     pub fn load(self, file: &WeightFile) -> Result<Self> {
-        load_strict(self, file, &IGNORED)
+        load_strict(self, &keys::clip_vision(file.clone())?, &[])
     }
 
     /// The embedding of each image: the class token after the last norm, projected.

@@ -156,10 +156,12 @@ impl UniDiffuser {
     /// # Errors
     /// [`Error::NonFinite`] when the autoencoder returns something that is not a number.
     pub fn decode_image(&self, z: Tensor<4>) -> Result<Vec<Picture>> {
-        let batch = z.dims()[0];
+        let [batch, _, h, w] = z.dims();
+        let scale = self.config.autoencoder.downsampling();
+        let at_a_time = (PIXELS_PER_PASS / (h * w * scale * scale).max(1)).max(1);
         let mut pictures = Vec::with_capacity(batch);
         while pictures.len() < batch {
-            let count = self.pictures_per_pass().min(batch - pictures.len());
+            let count = at_a_time.min(batch - pictures.len());
             let z = z.clone().narrow(0, pictures.len(), count);
             pictures.extend(to_pictures(self.autoencoder.decode_scaled(z))?);
         }

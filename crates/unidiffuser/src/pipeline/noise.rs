@@ -13,6 +13,8 @@ pub enum NoiseKind {
     Clip,
     /// A text code `y`.
     Text,
+    /// Hidden states of a text, from which the prefix encoder makes a code.
+    Hidden,
     /// The latent of a given picture, from the autoencoder's posterior.
     Posterior,
     /// A step of a stochastic solver.
@@ -24,7 +26,8 @@ pub enum NoiseKind {
 /// A run first draws its start, always [`Latent`](NoiseKind::Latent), [`Clip`](NoiseKind::Clip),
 /// [`Text`](NoiseKind::Text). Each network evaluation then draws what it marginalises, pass by pass: a
 /// picture as `Latent`, `Clip`, a text as `Text`. That is the order of the authors' program, so recorded
-/// noise can be replayed.
+/// noise can be replayed. With [`Procedure::Diffusers`](super::Procedure::Diffusers) a run starts with
+/// [`Hidden`](NoiseKind::Hidden), `Latent`, `Clip`, each only where it is used.
 pub trait NoiseSource {
     /// Number of samples of the batch.
     fn samples(&self) -> usize;
@@ -69,9 +72,11 @@ impl NoiseSource for Streams {
     fn draw(&mut self, kind: NoiseKind, count: usize) -> Vec<f32> {
         let streams = match kind {
             NoiseKind::Posterior => &mut self.posteriors,
-            NoiseKind::Latent | NoiseKind::Clip | NoiseKind::Text | NoiseKind::Solver => {
-                &mut self.samples
-            }
+            NoiseKind::Latent
+            | NoiseKind::Clip
+            | NoiseKind::Text
+            | NoiseKind::Hidden
+            | NoiseKind::Solver => &mut self.samples,
         };
         streams.iter_mut().flat_map(|stream| stream.normals(count)).collect()
     }

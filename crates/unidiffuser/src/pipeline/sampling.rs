@@ -10,11 +10,13 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use trefoil_core::Error;
-use trefoil_diffusion::{GuidanceScale, Sampler, SolveError, from_fn};
+use trefoil_diffusion::{GuidanceScale, Level, Sampler, SolveError, from_fn};
 
-use super::{GenerateError, NoiseKind, NoiseSource, Request};
+use super::edit::EditedCode;
+use super::shapes::{Shapes, latent_shape};
+use super::{GenerateError, NoiseKind, NoiseSource, Procedure, Request};
 use crate::mode::{Content, Pass, Task, Unconditional};
 use crate::model::{Codes, ImageCode, UniDiffuser};
 use crate::uvit::{Levels, Modalities};
@@ -25,8 +27,14 @@ pub struct Sampling<'a> {
     model: &'a UniDiffuser,
     sampler: Sampler,
     guidance: GuidanceScale,
+    /// Code of the text that a picture is guided away from, where it is a text.
     empty_text: Option<Tensor<3>>,
     data_type: i32,
+    procedure: Procedure,
+    /// Channels, height and width of the latent.
+    latent: [usize; 3],
+    /// Whether the solver tells the network the index of a level, one less than its number.
+    counts_from_zero: bool,
 }
 
 /// What the caller sees during a run: network evaluations so far and the predicted clean codes.
@@ -43,15 +51,31 @@ impl<'a> Sampling<'a> {
             let reason = format!("expected 0 (web) or 1 (internal), found {}", request.data_type);
             return Err(Error::config("data_type", reason).into());
         }
-        let sampler = request.solver.build(&model.schedule)?;
-        let empty_text = match request.unconditional {
-            Unconditional::EmptyText if request.guidance.is_active() => {
-                Some(model.encode_text(&[String::new()])?)
-            }
-            Unconditional::EmptyText | Unconditional::TrueMarginal => None,
+        let latent = latent_shape(model, request.size)?;
+        let mut solver = request.solver;
+        if let Some(edit) = &request.edit {
+            solver.start = edit.strength;
+        }
+        let sampler = solver.build(&model.schedule)?;
+        let away = match (&request.negative, request.unconditional) {
+            (Some(text), _) => Some(text.clone()),
+            (None, Unconditional::EmptyText) => Some(String::new()),
+            (None, Unconditional::TrueMarginal) => None,
         };
-        let (guidance, data_type) = (request.guidance, request.data_type);
-        Ok(Self { model, sampler, guidance, empty_text, data_type })
+        let away = away.filter(|_| request.guidance.is_active());
+        let empty_text = away.map(|text| model.encode_text(&[text])).transpose()?;
+        let &Request { guidance, data_type, procedure, .. } = request;
+        let counts_from_zero = solver.kind.is_discrete();
+        Ok(Self {
+            model,
+            sampler,
+            guidance,
+            empty_text,
+            data_type,
+            procedure,
+            latent,
+            counts_from_zero,
+        })
     }
 
     /// Evaluations of the (guided) network in one run.
@@ -73,17 +97,44 @@ impl<'a> Sampling<'a> {
         noise: &mut dyn NoiseSource,
         on_evaluation: OnEvaluation<'_>,
     ) -> Result<Codes, GenerateError> {
-        let shapes = Shapes::new(self.model, task, noise.samples());
-        let condition = self.condition(task, condition, &shapes)?;
+        self.run_from(task, condition, None, noise, on_evaluation)
+    }
+
+    /// [`Sampling::run`] from a picture instead of from noise alone: the state begins as the picture with the noise of
+    /// the first level, and what the mask keeps is predicted to be what it is.
+    pub(super) fn run_from(
+        &self,
+        task: Task,
+        condition: &Codes,
+        edited: Option<&EditedCode>,
+        noise: &mut dyn NoiseSource,
+        on_evaluation: OnEvaluation<'_>,
+    ) -> Result<Codes, GenerateError> {
+        let shapes = self.shapes(task, noise.samples());
+        let mut condition = self.condition(task, condition, &shapes)?;
         let device = self.model.device();
-        let z = shapes.draw_latent(noise, device);
-        let clip = shapes.draw_clip(noise, device);
-        let start = Modalities { z, clip, text: shapes.draw_text(noise, device) };
+        let mut start = self.start(task, &shapes, noise);
+        if self.procedure.keeps_noise(task) {
+            condition = start.clone();
+        }
+        if let Some(edited) = edited {
+            edited.begin(&mut start, self.sampler.start());
+        }
         let x = shapes.join(start);
 
         let noise = RefCell::new(noise);
-        let mut model = from_fn(|x, n| {
-            Ok::<_, Infallible>(self.predict(task, (x, n), &condition, *noise.borrow_mut()))
+        let mut model = from_fn(|x: Tensor<2>, n| {
+            let predicted = self.predict(task, (x.clone(), n), &condition, *noise.borrow_mut());
+            Ok::<_, Infallible>(match edited {
+                Some(edited) => {
+                    let level = self.level(n);
+                    let parts = |x| shapes.split(x);
+                    let (state, mut predicted) = (parts(x), parts(predicted));
+                    edited.hold(&state, &mut predicted, level);
+                    Shapes::join_codes(predicted)
+                }
+                None => predicted,
+            })
         });
         let mut solver_noise = |_step: usize, [rows, width]: [usize; 2]| {
             let values = noise.borrow_mut().draw(NoiseKind::Solver, width);
@@ -99,6 +150,43 @@ impl<'a> Sampling<'a> {
             Err(SolveError::NonFinite { step }) => Err(GenerateError::NonFinite { step }),
             Err(other) => Err(GenerateError::Solve(other)),
         }
+    }
+
+    /// The scales of the state when the network is told `n`.
+    fn level(&self, n: f64) -> Level {
+        let schedule = &self.model.schedule;
+        let number = if self.counts_from_zero { n + 1.0 } else { n };
+        schedule.level(number / schedule.discrete().num_train_timesteps() as f64)
+    }
+
+    fn shapes(&self, task: Task, batch: usize) -> Shapes {
+        Shapes { latent: self.latent, ..Shapes::new(self.model, task, batch) }
+    }
+
+    /// The noise that a run starts with; what the task does not use is zero where it is not drawn.
+    fn start(&self, task: Task, shapes: &Shapes, noise: &mut dyn NoiseSource) -> Modalities {
+        let device = self.model.device();
+        if self.procedure == Procedure::Original {
+            let z = shapes.draw_latent(noise, device);
+            let clip = shapes.draw_clip(noise, device);
+            return Modalities { z, clip, text: shapes.draw_text(noise, device) };
+        }
+        let keeps = self.procedure.keeps_noise(task);
+        let (b, [l, t], [c, h, w]) = (shapes.batch, shapes.text, shapes.latent);
+        let text = if task.makes_text() || keeps {
+            let inner = self.model.config.caption_decoder.prefix_inner_dim;
+            let values = noise.draw(NoiseKind::Hidden, l * inner);
+            let hidden = Tensor::from_data(TensorData::new(values, [b, l, inner]), device);
+            self.model.caption_decoder.encode(hidden)
+        } else {
+            Tensor::zeros([b, l, t], device)
+        };
+        let (z, clip) = if task.makes_image() || keeps {
+            (shapes.draw_latent(noise, device), shapes.draw_clip(noise, device))
+        } else {
+            (Tensor::zeros([b, c, h, w], device), Tensor::zeros([b, 1, shapes.clip], device))
+        };
+        Modalities { z, clip, text }
     }
 
     /// The passes of one evaluation: the conditional one first.
@@ -131,7 +219,7 @@ impl<'a> Sampling<'a> {
         noise: &mut dyn NoiseSource,
     ) -> Tensor<2> {
         let batch = x.dims()[0];
-        let shapes = Shapes::new(self.model, task, batch);
+        let shapes = self.shapes(task, batch);
         let highest = self.model.schedule.discrete().num_train_timesteps() as f64;
         let level = |content| match content {
             Content::Noisy => n as f32,
@@ -141,6 +229,7 @@ impl<'a> Sampling<'a> {
         let device = x.device();
         let state = shapes.split(x);
         let passes = self.passes(task);
+        let fresh = !self.procedure.keeps_noise(task);
         let rows = passes.len() * batch;
         let (mut z, mut clip, mut text) = (Vec::new(), Vec::new(), Vec::new());
         let mut levels =
@@ -148,7 +237,7 @@ impl<'a> Sampling<'a> {
         for pass in &passes {
             let image = match (pass.image, &state.image) {
                 (Content::Noisy, Some(image)) => image.clone(),
-                (Content::Noise, _) => {
+                (Content::Noise, _) if fresh => {
                     let z = shapes.draw_latent(noise, &device);
                     ImageCode { z, clip: shapes.draw_clip(noise, &device) }
                 }
@@ -158,7 +247,7 @@ impl<'a> Sampling<'a> {
             clip.push(image.clip);
             text.push(match (pass.text, &state.text, &self.empty_text) {
                 (Content::Noisy, Some(text), _) => text.clone(),
-                (Content::Noise, ..) => shapes.draw_text(noise, &device),
+                (Content::Noise, ..) if fresh => shapes.draw_text(noise, &device),
                 (Content::Empty, _, Some(empty)) => empty.clone().repeat_dim(0, batch),
                 _ => condition.text.clone(),
             });
@@ -232,92 +321,5 @@ impl<'a> Sampling<'a> {
             Tensor::zeros([shapes.batch, l, t], device)
         };
         Ok(Modalities { z, clip, text })
-    }
-}
-
-/// Shapes of the three parts, and which of them make up the state `[B, D]` of a task: the generated
-/// ones, flattened and joined in the order `z`, `c`, `y`.
-#[derive(Debug, Clone, Copy)]
-struct Shapes {
-    batch: usize,
-    latent: [usize; 3],
-    clip: usize,
-    text: [usize; 2],
-    task: Task,
-}
-
-impl Shapes {
-    fn new(model: &UniDiffuser, task: Task, batch: usize) -> Self {
-        let uvit = &model.config.uvit;
-        let text = [uvit.num_text_tokens, uvit.text_dim];
-        Self { batch, latent: model.latent_shape(), clip: uvit.clip_img_dim, text, task }
-    }
-
-    /// # Shapes
-    /// - returns: `[B, D]`
-    fn join(&self, parts: Modalities) -> Tensor<2> {
-        let mut joined = Vec::new();
-        if self.task.makes_image() {
-            joined.push(parts.z.flatten::<2>(1, 3));
-            joined.push(parts.clip.flatten::<2>(1, 2));
-        }
-        if self.task.makes_text() {
-            joined.push(parts.text.flatten::<2>(1, 2));
-        }
-        Tensor::cat(joined, 1)
-    }
-
-    /// # Shapes
-    /// - `x`: `[B, D]`
-    fn split(&self, x: Tensor<2>) -> Codes {
-        let (b, [c, h, w], [l, t]) = (self.batch, self.latent, self.text);
-        let mut codes = Codes::default();
-        let mut start = 0;
-        if self.task.makes_image() {
-            let z = x.clone().narrow(1, 0, c * h * w).reshape([b, c, h, w]);
-            let clip = x.clone().narrow(1, c * h * w, self.clip).reshape([b, 1, self.clip]);
-            codes.image = Some(ImageCode { z, clip });
-            start = c * h * w + self.clip;
-        }
-        if self.task.makes_text() {
-            codes.text = Some(x.narrow(1, start, l * t).reshape([b, l, t]));
-        }
-        codes
-    }
-
-    fn draw_latent(&self, noise: &mut dyn NoiseSource, device: &Device) -> Tensor<4> {
-        let [c, h, w] = self.latent;
-        let values = noise.draw(NoiseKind::Latent, c * h * w);
-        Tensor::from_data(TensorData::new(values, [self.batch, c, h, w]), device)
-    }
-
-    fn draw_clip(&self, noise: &mut dyn NoiseSource, device: &Device) -> Tensor<3> {
-        let values = noise.draw(NoiseKind::Clip, self.clip);
-        Tensor::from_data(TensorData::new(values, [self.batch, 1, self.clip]), device)
-    }
-
-    fn draw_text(&self, noise: &mut dyn NoiseSource, device: &Device) -> Tensor<3> {
-        let [l, t] = self.text;
-        let values = noise.draw(NoiseKind::Text, l * t);
-        Tensor::from_data(TensorData::new(values, [self.batch, l, t]), device)
-    }
-
-    /// One row per sample; the first entry of `expected` is not looked at.
-    fn rows<const D: usize>(
-        &self,
-        given: &Tensor<D>,
-        expected: [usize; D],
-    ) -> Result<Tensor<D>, Error> {
-        let found = given.dims();
-        if found[1..] != expected[1..] || (found[0] != 1 && found[0] != self.batch) {
-            let expected = &expected[1..];
-            let reason =
-                format!("expected 1 or {} rows of {expected:?}, found {found:?}", self.batch);
-            return Err(Error::config("condition", reason));
-        }
-        Ok(match found[0] {
-            1 => given.clone().repeat_dim(0, self.batch),
-            _ => given.clone(),
-        })
     }
 }

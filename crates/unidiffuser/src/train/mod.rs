@@ -14,6 +14,7 @@ pub mod autoencoder;
 pub mod caption;
 pub mod clip;
 mod data;
+mod deepen;
 mod features;
 pub mod joint;
 mod preview;
@@ -21,6 +22,7 @@ mod recipe;
 mod stages;
 
 pub use data::Pairs;
+pub use deepen::deepen;
 pub use features::{Features, Frozen};
 pub use recipe::{
     AutoencoderRecipe, CaptionRecipe, ClipRecipe, DataRecipe, JointRecipe, LevelShares,

@@ -18,6 +18,7 @@ use super::autoencoder::{AutoencoderTask, measure_scaling};
 use super::caption::{CaptionTask, HiddenStates, standardise};
 use super::clip::{ClipPair, ClipTask};
 use super::data::Pairs;
+use super::deepen::deepen;
 use super::features::{Features, Frozen};
 use super::joint::{JointTask, LossWeights};
 use super::preview;
@@ -90,7 +91,8 @@ pub struct Workshop<'a> {
     pub pairs: &'a Pairs,
     /// Where: each stage has a run folder inside.
     pub folder: &'a Path,
-    /// A model folder to start from: its noise predictor is trained further, with its own encoders.
+    /// A model folder to start from: its noise predictor is trained further, with its own encoders,
+    /// and gets more blocks first where the recipe asks for more ([`deepen`]).
     pub start: Option<&'a Path>,
     /// With what.
     pub device: &'a Device,
@@ -273,6 +275,9 @@ impl Workshop<'_> {
         let network = match self.start {
             Some(model) => {
                 let (network, config) = UVit::load(model, self.device)?;
+                let layers = recipe.model.num_layers.max(config.num_layers);
+                let mut init = Init::random(recipe.train.seed, self.device);
+                let (network, config) = deepen((&network, &config), layers, &mut init)?;
                 recipe.model = config;
                 network
             }

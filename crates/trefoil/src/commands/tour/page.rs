@@ -18,7 +18,7 @@ pub(super) struct Page {
 
 const STYLE: &str = "\
 body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}\
-h1{margin-bottom:0}h2{margin:2rem 0 .2rem}code{background:#f2f2f2;padding:.1em .4em;border-radius:.3em}\
+h1{margin:3rem 0 0}h2{margin:2rem 0 .2rem}code{background:#f2f2f2;padding:.1em .4em;border-radius:.3em}\
 .row{display:flex;flex-wrap:wrap;gap:1rem;margin-top:.8rem}figure{margin:0;max-width:15rem}\
 img{width:7rem;height:7rem;image-rendering:pixelated;border:1px solid #ddd;border-radius:.3rem;margin-right:.2rem}\
 figcaption{font-size:.9rem}footer{margin-top:3rem;font-size:.85rem;color:#555}\
@@ -40,6 +40,12 @@ impl Page {
             seed.map_or_else(|| "random".to_string(), |seed| seed.to_string()),
         );
         Self { html }
+    }
+
+    /// Begins another subject.
+    pub(super) fn chapter(&mut self, title: &str, text: &str) {
+        let (title, text) = (escape(title), escape(text));
+        let _ = writeln!(self.html, "<h1>{title}</h1>\n<p>{text}</p>");
     }
 
     /// Adds a section: what was done, the command that does it, what came out.

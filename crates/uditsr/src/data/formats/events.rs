@@ -44,7 +44,7 @@ const EVENT: [Column; 6] = [
     Column::optional("weight", &["rating", "label", "clicked", "click", "value", "score"]),
 ];
 
-const ITEM: [Column; 4] = [
+const ITEM: [Column; 5] = [
     Column::required(
         "item",
         &[
@@ -66,6 +66,7 @@ const ITEM: [Column; 4] = [
         "picture",
         &["picture_path", "picture_url", "image", "image_path", "image_url"],
     ),
+    Column::optional("caption", &[]),
 ];
 
 /// Tables by header.
@@ -109,11 +110,11 @@ fn events(file: &LogFile, sink: &mut Sink) -> Result<()> {
     })
 }
 
-/// Reads a catalogue: item, title, tags (a list, or separated by `|`), picture.
+/// Reads a catalogue: item, title, tags (a list, or separated by `|`), picture, caption.
 pub(crate) fn catalogue(file: &LogFile, sink: &mut Sink) -> Result<()> {
     sink.items_of(file);
     table::read_any(file, &ITEM, sink, &mut |sink, line, fields| {
-        let &[id, title, tags, picture] = fields else { unreachable!("four columns") };
+        let &[id, title, tags, picture, caption] = fields else { unreachable!("five columns") };
         sink.item(
             line,
             CatalogueItem {
@@ -121,6 +122,7 @@ pub(crate) fn catalogue(file: &LogFile, sink: &mut Sink) -> Result<()> {
                 title: title.trim().into(),
                 tags: list(tags),
                 picture: Some(picture.trim().to_owned()).filter(|path| !path.is_empty()),
+                caption: caption.trim().into(),
             },
         )
     })

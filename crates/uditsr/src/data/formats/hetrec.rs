@@ -81,7 +81,7 @@ fn artists(file: &LogFile, sink: &mut Sink) -> Result<()> {
         let &[id, title, picture] = fields else { unreachable!("three columns") };
         let picture = Some(picture.trim().to_owned()).filter(|url| !url.is_empty());
         let title = title.trim().into();
-        sink.item(line, CatalogueItem { id: id.into(), title, tags: Vec::new(), picture })
+        sink.item(line, CatalogueItem { id: id.into(), title, picture, ..CatalogueItem::default() })
     })
 }
 

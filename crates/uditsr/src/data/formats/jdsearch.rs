@@ -81,7 +81,10 @@ fn products(file: &LogFile, sink: &mut Sink) -> Result<()> {
         let mut tags: Vec<String> = tags.collect();
         tags.dedup();
         let title = spaced(fields[1]);
-        sink.item(line, CatalogueItem { id: fields[0].into(), title, tags, picture: None })
+        sink.item(
+            line,
+            CatalogueItem { id: fields[0].into(), title, tags, ..CatalogueItem::default() },
+        )
     })
 }
 

@@ -85,7 +85,7 @@ fn items(file: &LogFile, others: &mut HashSet<String>, sink: &mut Sink) -> Resul
         };
         let known = categories.iter().filter(|name| !matches!(**name, "" | "0" | "空" | "UNKNOWN"));
         let tags = known.map(|name| (*name).to_owned()).collect();
-        sink.item(line, CatalogueItem { id: id.into(), title, tags, picture: None })
+        sink.item(line, CatalogueItem { id: id.into(), title, tags, ..CatalogueItem::default() })
     })
 }
 

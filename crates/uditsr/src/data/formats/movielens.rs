@@ -91,6 +91,6 @@ fn movies(file: &LogFile, sink: &mut Sink) -> Result<()> {
         let &[id, title, genres] = fields else { unreachable!("three columns") };
         let tags = if genres == "(no genres listed)" { Vec::new() } else { list(genres) };
         let title = title.trim().into();
-        sink.item(line, CatalogueItem { id: id.into(), title, tags, picture: None })
+        sink.item(line, CatalogueItem { id: id.into(), title, tags, ..CatalogueItem::default() })
     })
 }

@@ -94,6 +94,15 @@ fn products(file: &LogFile, sink: &mut Sink) -> Result<()> {
         let maker = maker.trim();
         let tags = if maker.is_empty() { Vec::new() } else { vec![maker.to_owned()] };
         let title = title.trim().into();
-        sink.item(line, CatalogueItem { id: code(id).into(), title, tags, picture: None })
+        sink.item(
+            line,
+            CatalogueItem {
+                id: code(id).into(),
+                title,
+                tags,
+                picture: None,
+                caption: String::new(),
+            },
+        )
     })
 }

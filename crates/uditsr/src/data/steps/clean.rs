@@ -31,10 +31,14 @@ pub(crate) fn number(log: &mut RawLog) {
 pub(crate) fn catalogue(log: &mut RawLog) {
     let text =
         |item: &CatalogueItem| item.title.len() + item.tags.iter().map(String::len).sum::<usize>();
+    let rest = |item: &CatalogueItem| {
+        let CatalogueItem { title, tags, picture, caption, .. } = item.clone();
+        (title, tags, picture, caption)
+    };
     log.catalogue.sort_by(|a, b| {
         let order = (a.id.len(), &a.id).cmp(&(b.id.len(), &b.id));
         let order = order.then_with(|| text(b).cmp(&text(a)));
-        order.then_with(|| (&a.title, &a.tags, &a.picture).cmp(&(&b.title, &b.tags, &b.picture)))
+        order.then_with(|| rest(a).cmp(&rest(b)))
     });
     let before = log.catalogue.len();
     log.catalogue.dedup_by(|a, b| a.id == b.id);

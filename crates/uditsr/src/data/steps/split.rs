@@ -13,6 +13,10 @@ const DAY: i64 = 86_400;
 
 /// Where validation and test start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "large-logs"),
+    expect(unreachable_pub, reason = "public through the engines of the feature `large-logs`")
+)]
 pub enum Cut {
     /// At these times.
     Times([i64; 2]),

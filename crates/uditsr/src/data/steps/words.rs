@@ -73,10 +73,9 @@ pub(crate) fn encode_queries(queries: &Interner, vocabulary: &Vocabulary) -> Csr
     words.into_iter().collect()
 }
 
-/// Title and tags of an item in one text.
+/// Title, tags and caption of an item in one text.
 pub(crate) fn description(item: &CatalogueItem) -> String {
-    let tags = item.tags.iter().map(String::as_str);
-    std::iter::once(item.title.as_str()).chain(tags).collect::<Vec<_>>().join(" ")
+    item.text()
 }
 
 /// Known words of each item of the data set; nothing for items that are not in the catalogue.

@@ -1,0 +1,165 @@
+use std::fmt::Write as _;
+
+use super::*;
+use crate::data::{Prepare, PrepareOptions, SplitRule};
+use crate::model::{FinalActivation, Generator, ModelConfig, TranslationTerm};
+use crate::random::{below, stream};
+use crate::train::{TrainConfig, Trainer};
+
+/// A world of topics: users of a topic search and click its items.
+fn bundle(model: &ModelConfig, items: u32, epochs: usize) -> Bundle {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, catalogue) = (folder.path().join("log.csv"), folder.path().join("items.csv"));
+    let mut random = stream(3, "world", 0);
+    let mut events = "user,item,time,query\n".to_owned();
+    for time in 0..items * 6 {
+        let user = below(&mut random, 60);
+        let item = (user % 5) + 5 * below(&mut random, items / 5);
+        let query = if time % 2 == 0 {
+            format!("topic{} word{}", item % 5, item % 3)
+        } else {
+            String::new()
+        };
+        writeln!(events, "u{user},i{item},{time},{query}").unwrap();
+    }
+    let mut titles = "item,title,tags\n".to_owned();
+    for item in 0..items + 3 {
+        writeln!(titles, "i{item},topic{} thing number{item},tag{}", item % 5, item % 2).unwrap();
+    }
+    std::fs::write(&log, events).unwrap();
+    std::fs::write(&catalogue, titles).unwrap();
+    let mut prepare = Prepare::new([&log]);
+    prepare.catalogue = Some(catalogue);
+    prepare.options = PrepareOptions {
+        split: Some(SplitRule::Pairs { valid: 0.0, test: 0.0 }),
+        core: Some(0),
+        ..PrepareOptions::default()
+    };
+    let prepared = prepare.prepare().unwrap();
+    let mut train = TrainConfig { epochs, batch_size: 64, ..TrainConfig::default() };
+    train.optimizer.learning_rate = 0.01;
+    let mut trainer = Trainer::new(model, &train, &prepared.dataset).unwrap();
+    trainer.run(None, &mut |_| std::ops::ControlFlow::Continue(())).unwrap();
+    Bundle { scorer: trainer.scorer().unwrap(), prepared, fingerprint: "test".to_owned() }
+}
+
+fn small(term: TranslationTerm) -> ModelConfig {
+    ModelConfig { dim: 12, translation_term: term, ..ModelConfig::corrected() }
+}
+
+/// Near the middle of its cluster the expansion is the score itself, in all variants of the model.
+#[test]
+fn expansions_are_exact_at_their_centres() {
+    let terms = [TranslationTerm::Absent, TranslationTerm::Dot, TranslationTerm::Distance];
+    for (variant, term) in terms.into_iter().enumerate() {
+        let model = ModelConfig {
+            final_activation: FinalActivation::Identity,
+            generator: if variant == 0 { Generator::UserWords } else { Generator::Network },
+            ..small(term)
+        };
+        let bundle = bundle(&model, 100, 1);
+        let recommender = Recommender::new(bundle, RecommenderOptions::default()).unwrap();
+        let user = recommender.state.user(3);
+        let scorer = &recommender.state.scorer;
+        let centres: Vec<u32> = (0..100).collect();
+        let query = scorer.query(&[2, 3]);
+        for query in [Some(&query[..]), None] {
+            let expansion = scorer.expand(user.view(), query, &centres);
+            let mut scores = vec![0.0; centres.len()];
+            scorer.score_of(user.view(), query, &centres, &mut scores);
+            for (&item, score) in centres.iter().zip(scores) {
+                let star = scorer.item(item);
+                let target = crate::matrix::row(&expansion.targets, 12, item as usize);
+                let value = expansion.offsets[item as usize]
+                    + crate::real::dot(target, star)
+                    + expansion.square_weight * crate::real::dot(star, star);
+                assert!(
+                    (value - score).abs() < 1e-4 * (1.0 + score.abs()),
+                    "{variant}: {value} for {score}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn candidates_find_what_a_ranking_of_everything_finds() {
+    let bundle = bundle(&small(TranslationTerm::Dot), 600, 2);
+    let options = RecommenderOptions { candidates: 60, ..RecommenderOptions::default() };
+    let recommender = Recommender::new(bundle, options).unwrap();
+    let recall = recommender.candidate_recall(60, 10);
+    assert_eq!(recall.requests, [60, 60]);
+    assert!(recall.search > Some(0.98) && recall.recommend > Some(0.98), "{recall:?}");
+    assert!(recommender.index_error() < 0.02);
+    let answer = recommender.recommend(Some("u7"), 5, &RequestOptions::default()).unwrap();
+    assert!(matches!(answer.retrieval, Retrieval::Candidates(60)));
+    let exact = RequestOptions { exact: true, ..RequestOptions::default() };
+    let exact = recommender.recommend(Some("u7"), 5, &exact).unwrap();
+    assert_eq!(exact.retrieval, Retrieval::Everything);
+    assert_eq!(answer.hits, exact.hits);
+}
+
+/// Clusters that are left out have nothing that belongs to the best.
+#[test]
+fn a_pass_finds_the_best_of_all_rows() {
+    for term in [TranslationTerm::Absent, TranslationTerm::Dot, TranslationTerm::Distance] {
+        let recommender =
+            Recommender::new(bundle(&small(term), 600, 2), RecommenderOptions::default()).unwrap();
+        let (index, scorer) = (&recommender.index, &recommender.state.scorer);
+        for user in 0..20 {
+            let user = recommender.state.user(user);
+            let query = scorer.query(&[2, 3]);
+            for query in [Some(&query[..]), None] {
+                let expansion = scorer.expand(user.view(), query, index.centres());
+                let is_allowed = |item: u32| !item.is_multiple_of(3);
+                let found = index.candidates(&expansion, 10, &is_allowed);
+                let all = index.candidates(&expansion, 1000, &is_allowed);
+                assert_eq!(all.len(), 402);
+                assert_eq!(found, all[..10]);
+            }
+            let found = index.similar(&user.star, 10, &|_| true);
+            assert_eq!(found, index.similar(&user.star, 1000, &|_| true)[..10]);
+        }
+    }
+}
+
+#[test]
+fn a_killed_process_loses_no_acknowledged_event() {
+    // The journal is written by another process, which is killed while it writes.
+    const PATH: &str = "UDITSR_TEST_JOURNAL";
+    let event = |n: u64| Event {
+        user: format!("u{}", n % 9),
+        item: "i1".to_owned(),
+        time: n as i64,
+        ..Event::default()
+    };
+    if let Some(path) = std::env::var_os(PATH) {
+        let (mut journal, ..) = Journal::open(path.as_ref(), Durability::Sync).unwrap();
+        for id in 0.. {
+            journal.append(&[Record::Event { id, event: event(id) }]).unwrap();
+            std::fs::write(Path::new(&path).with_extension("acknowledged"), id.to_string())
+                .unwrap();
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal");
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "recommender::tests::a_killed_process_loses_no_acknowledged_event"])
+        .env(PATH, &path)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let acknowledged = || {
+        let text = std::fs::read_to_string(path.with_extension("acknowledged")).unwrap_or_default();
+        text.parse::<u64>().ok()
+    };
+    while acknowledged().is_none_or(|id| id < 20) {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let (_, records, _) = Journal::open(&path, Durability::Sync).unwrap();
+    assert!(records.len() as u64 > acknowledged().unwrap_or(20));
+    let expected = (0..records.len() as u64).map(|id| Record::Event { id, event: event(id) });
+    assert!(records.iter().cloned().eq(expected));
+}

@@ -1,0 +1,7 @@
+//! EDM: networks, files, training and drawing; and the network of the published metrics.
+
+mod inception;
+mod network;
+mod support;
+mod teacher;
+mod training;

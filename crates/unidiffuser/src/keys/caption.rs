@@ -1,0 +1,47 @@
+//! The caption decoder, whose module carries the names of diffusers.
+//!
+//! In the authors' file GPT-2 lies below `gpt.`, everything below `module.`, and the frozen CLIP model that the
+//! decoder was trained with below `clip`. Old files hold causal masks. The output head is the token table; a file has
+//! both, or either.
+
+use trefoil_core::weights::{StoredTensor, WeightFile};
+
+use super::{all, without_prefix};
+
+const GPT: &str = "transformer.";
+const TABLE: &str = "transformer.transformer.wte.weight";
+const HEAD: &str = "transformer.lm_head.weight";
+
+/// A file of the caption decoder in either layout, under the names of diffusers.
+pub fn caption_decoder(file: WeightFile) -> WeightFile {
+    let file = without_prefix(file, "module.");
+    let file = file.renamed(|name| match name.strip_prefix("gpt.") {
+        _ if name.starts_with("clip") || is_mask(name) => None,
+        Some(rest) => Some(format!("{GPT}{rest}")),
+        None => Some(name.to_string()),
+    });
+    let mut tensors = all(&file);
+    if let Some(head) = tensors.remove(HEAD) {
+        tensors.entry(TABLE.into()).or_insert(head);
+    }
+    file.with_tensors(tensors)
+}
+
+/// Our names to the authors', with the tied head.
+pub fn caption_decoder_to_original(
+    tensors: Vec<(String, StoredTensor)>,
+) -> Vec<(String, StoredTensor)> {
+    let rename = |name: &str| match name.strip_prefix(GPT) {
+        Some(rest) => format!("module.gpt.{rest}"),
+        None => format!("module.{name}"),
+    };
+    let head = tensors.iter().find(|(name, _)| name == TABLE);
+    let head = head.map(|(_, table)| (rename(HEAD), table.clone()));
+    tensors.into_iter().map(|(name, tensor)| (rename(&name), tensor)).chain(head).collect()
+}
+
+/// `h.N.attn.bias` and `h.N.attn.masked_bias`: buffers, not weights.
+fn is_mask(name: &str) -> bool {
+    let in_block = name.contains(".h.");
+    in_block && (name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias"))
+}

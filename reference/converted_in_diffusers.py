@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Loads two model folders with diffusers and transformers and compares what every network computes.
+
+    trefoil models convert ORIGINAL CONVERTED --precision f32
+    python converted_in_diffusers.py ORIGINAL CONVERTED
+
+The first folder is the reference, for example one that `unidiffuser_oracle.py` wrote (`DIR/hf`). Exits with 1 when a
+relative difference is above `--tolerance` (0: the conversion lost nothing).
+"""
+import argparse
+import os
+import sys
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import torch
+from diffusers import AutoencoderKL
+from transformers import AutoTokenizer, CLIPTextModel, CLIPVisionModelWithProjection
+
+try:
+    from diffusers.pipelines.deprecated.unidiffuser import UniDiffuserModel, UniDiffuserTextDecoder
+except ImportError:
+    from diffusers.pipelines.unidiffuser import UniDiffuserModel, UniDiffuserTextDecoder
+
+
+def compute(folder):
+    """Outputs of every network on inputs that follow from the configurations."""
+    part = lambda cls, name, **kw: cls.from_pretrained(
+        os.path.join(folder, name), torch_dtype=torch.float32, **kw).eval()
+    unet, vae = part(UniDiffuserModel, "unet"), part(AutoencoderKL, "vae")
+    decoder = part(UniDiffuserTextDecoder, "text_decoder", low_cpu_mem_usage=False)
+    text, image = part(CLIPTextModel, "text_encoder"), part(CLIPVisionModelWithProjection, "image_encoder")
+    clip_tok = AutoTokenizer.from_pretrained(os.path.join(folder, "clip_tokenizer"))
+    gpt_tok = AutoTokenizer.from_pretrained(os.path.join(folder, "text_tokenizer"))
+    g = torch.Generator().manual_seed(1)
+    rnd = lambda *shape: torch.randn(shape, generator=g)
+    c = unet.config
+    z = rnd(1, c.in_channels, c.sample_size, c.sample_size)
+    clip, code = rnd(1, 1, c.clip_img_dim), rnd(1, c.num_text_tokens, c.text_dim)
+    ids = clip_tok(["the sea and the moon"], padding="max_length", max_length=c.num_text_tokens, truncation=True,
+                   return_tensors="pt").input_ids
+    words = torch.tensor([gpt_tok(" the sea")["input_ids"]])
+    hidden = text(ids)[0]
+    pixels = rnd(1, 3, vae.config.sample_size, vae.config.sample_size)
+    view = rnd(1, 3, image.config.image_size, image.config.image_size)
+    noise = unet(z, clip, code, timestep_img=torch.tensor([700.0]), timestep_text=torch.tensor([10.0]), data_type=1)
+    return {
+        "tokens of a prompt": ids.float(), "tokens of a caption": words.float(), "text_encoder": hidden,
+        "image_encoder": image(view).image_embeds, "vae encoder": vae.encode(pixels).latent_dist.parameters,
+        "vae decoder": vae.decode(z).sample, "unet z": noise[0], "unet clip": noise[1], "unet text": noise[2],
+        "text_decoder": decoder(words, hidden)[0].logits,
+    }
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    ap.add_argument("original")
+    ap.add_argument("converted")
+    ap.add_argument("--tolerance", type=float, default=0.0)
+    args = ap.parse_args()
+    torch.set_grad_enabled(False)
+    expected, found = compute(args.original), compute(args.converted)
+    failed = False
+    for name, value in expected.items():
+        other = found[name]
+        same = value.shape == other.shape
+        difference = (value - other).abs().max().item() / max(value.abs().max().item(), 1e-12) if same else float("inf")
+        failed |= difference > args.tolerance
+        print(f"{name:<22}{difference:.1e}")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
