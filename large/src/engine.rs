@@ -75,8 +75,8 @@ impl Engine {
         let share = options.memory / threads;
         let config = configure(SessionConfig::new())
             .with_target_partitions(threads)
-            .with_batch_size((share / 4096).clamp(512, 8192))
-            .with_sort_spill_reservation_bytes((share / 16).clamp(64 << 10, 10 << 20))
+            .with_batch_size((share / 8192).clamp(512, 8192))
+            .with_sort_spill_reservation_bytes((share / 64).clamp(64 << 10, 10 << 20))
             // Rows in memory are sorted at once: to merge sorted batches takes all of their keys
             // once more, of memory that cannot spill.
             .with_sort_in_place_threshold_bytes(options.memory)

@@ -84,7 +84,11 @@ impl MemoryPool for SharedMemory {
     }
 }
 
-/// Each consumer gets the same, so that the first merge of several leaves something to the others.
+/// So many merges at once share the memory for them at most: two threads with the two sides of a join.
+/// Other consumers are registered as well, and hold nothing most of the time.
+const MERGES: usize = 4;
+
+/// Each merge gets the same, so that the first merge of several leaves something to the others.
 #[derive(Debug)]
 struct EqualShares {
     bytes: usize,
@@ -126,11 +130,13 @@ impl MemoryPool for EqualShares {
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
-        let share = self.bytes / self.consumers.load(Ordering::Relaxed).max(1);
-        let wanted = reservation.size() + additional;
-        if wanted > share {
+        let consumers = self.consumers.load(Ordering::Relaxed).clamp(1, MERGES);
+        let (share, wanted) = (self.bytes / consumers, reservation.size() + additional);
+        let left = self.bytes.saturating_sub(self.used.load(Ordering::Relaxed));
+        if wanted > share || additional > left {
             let who = reservation.consumer().name();
-            let reason = format!("{who} needs {wanted} bytes, its share is {share}");
+            let reason =
+                format!("{who} needs {wanted} bytes, its share is {share}, {left} are left");
             return Err(DataFusionError::ResourcesExhausted(reason));
         }
         self.grow(reservation, additional);
