@@ -22,6 +22,7 @@ pub mod mode;
 pub mod model;
 pub mod pipeline;
 pub mod preprocess;
+pub mod record;
 pub mod tokenizer;
 pub mod train;
 pub mod uvit;

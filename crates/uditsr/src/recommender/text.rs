@@ -27,8 +27,27 @@ impl TextIndex {
     /// Adds the next item.
     pub(super) fn push(&mut self, text: &str) {
         let item = self.lengths.len() as u32;
+        self.lengths.push(0);
+        self.insert(item, text);
+    }
+
+    /// Replaces the text of an item.
+    pub(super) fn replace(&mut self, item: u32, old: &str, new: &str) {
+        for word in words(old) {
+            if let Some(postings) = self.terms.get_mut(&word) {
+                postings.retain(|(other, _)| *other != item);
+                if postings.is_empty() {
+                    self.terms.remove(&word);
+                }
+            }
+        }
+        self.total -= u64::from(self.lengths[item as usize]);
+        self.insert(item, new);
+    }
+
+    fn insert(&mut self, item: u32, text: &str) {
         let words = words(text);
-        self.lengths.push(words.len() as u32);
+        self.lengths[item as usize] = words.len() as u32;
         self.total += words.len() as u64;
         for word in words {
             let postings = self.terms.entry(word).or_default();
@@ -99,6 +118,12 @@ mod tests {
         assert!((found[1].score - idf * 2.2 / 2.2).abs() < 1e-6);
         assert_eq!(search("机 shoes").len(), 3);
         assert_eq!(search("机")[0].item, 2);
+        index.replace(0, "red shoes", "green hat");
+        assert_eq!(search("green")[0].item, 0);
+        assert!(search("red").is_empty() && !index.has("red"));
+        index.replace(0, "green hat", "red shoes");
+        // As if nothing had happened.
+        assert!((search("Shoes!")[1].score - idf * 2.2 / 2.2).abs() < 1e-6);
         assert!(search("green").is_empty() && !index.has("green") && index.has("case"));
         assert_eq!(index.search(&words("shoes"), 10, &|item| item != 1)[0].item, 0);
     }
