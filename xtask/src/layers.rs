@@ -6,11 +6,12 @@ use serde::Deserialize;
 use crate::process;
 
 /// Crates from the ground up; crates of one layer do not see each other.
-const LAYERS: [&[&str]; 5] = [
+const LAYERS: [&[&str]; 6] = [
     &["trefoil-kernels"],
     &["trefoil-core"],
     &["trefoil-diffusion", "trefoil-train", "trefoil-eval"],
     &["unidiffuser", "uni-instruct", "uditsr"],
+    &["trefoil-server"],
     &["trefoil"],
 ];
 /// Sees everything and is seen by nobody.

@@ -97,10 +97,31 @@ impl Picture {
     /// # Errors
     /// [`Error::Image`].
     pub fn decode_over(bytes: &[u8], name: &str, background: [u8; 3]) -> Result<Self> {
+        Self::decode_within(bytes, name, background, u64::MAX)
+    }
+
+    /// As [`Picture::decode_over`], for pictures from strangers: one with more than `pixels` pixels is refused by its
+    /// header, before anything is decoded.
+    ///
+    /// # Errors
+    /// [`Error::Image`].
+    pub fn decode_within(
+        bytes: &[u8],
+        name: &str,
+        background: [u8; 3],
+        pixels: u64,
+    ) -> Result<Self> {
         let fail = |reason: String| Error::Image { name: name.into(), reason };
-        let mut reader = ImageReader::new(Cursor::new(bytes))
-            .with_guessed_format()
-            .map_err(|e| fail(e.to_string()))?;
+        let open = || {
+            ImageReader::new(Cursor::new(bytes))
+                .with_guessed_format()
+                .map_err(|e| fail(e.to_string()))
+        };
+        let (width, height) = open()?.into_dimensions().map_err(|e| fail(e.to_string()))?;
+        if u64::from(width) * u64::from(height) > pixels {
+            return Err(fail(format!("expected at most {pixels} pixels, found {width}x{height}")));
+        }
+        let mut reader = open()?;
         let mut limits = Limits::default();
         limits.max_image_width = Some(MAX_SIDE);
         limits.max_image_height = Some(MAX_SIDE);

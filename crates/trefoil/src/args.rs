@@ -11,9 +11,6 @@ use unidiffuser::pipeline::Procedure;
 
 use crate::commands::Command;
 
-/// Steps of a run when neither the command line nor the model says how many.
-pub(crate) const DEFAULT_STEPS: usize = 50;
-
 /// Draw, caption, inspect and train with one diffusion model of pictures and text
 #[derive(Debug, Parser)]
 #[command(

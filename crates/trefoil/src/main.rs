@@ -64,7 +64,12 @@ fn main() -> ExitCode {
     start_log(&cli.talk);
     // On a thread of the pool: whoever waits for a kernel then takes part in it.
     let talk = Talk::new(&cli.talk);
-    match rayon::scope(|_| cli.command.run(talk)) {
+    let result = if cli.command.is_server() {
+        cli.command.run(talk)
+    } else {
+        rayon::scope(|_| cli.command.run(talk))
+    };
+    match result {
         Ok(answer) => answer.into(),
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
@@ -85,11 +90,15 @@ fn start_log(talk: &TalkArgs) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let colour = std::io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(colour)
-        .with_target(false)
-        .without_time()
-        .init();
+        .with_target(false);
+    // For programs that collect logs.
+    if std::env::var("TREFOIL_LOG").is_ok_and(|form| form == "json") {
+        lines.json().init();
+    } else {
+        lines.without_time().init();
+    }
 }

@@ -8,14 +8,13 @@ use std::path::Path;
 use burn::tensor::Device;
 use trefoil_core::weights::Storage;
 use trefoil_core::{Picture, Seed};
-use trefoil_diffusion::SolverConfig;
 use trefoil_train::{Progress, StopFlag};
 use unidiffuser::mode::Mode;
 use unidiffuser::model::{ModelFiles, UniDiffuser};
 use unidiffuser::one_step::{self, OneStep};
-use unidiffuser::pipeline::{self, GenerateError, Generated, Procedure, Request};
+use unidiffuser::pipeline::{self, GenerateError, Generated, Request};
 
-use crate::args::{DEFAULT_STEPS, ModelArgs, SamplingArgs};
+use crate::args::{ModelArgs, SamplingArgs};
 use crate::hints::hinted;
 use crate::interrupt;
 use crate::model::{self, ModelId, Recommended};
@@ -104,17 +103,9 @@ impl Session {
             let message = format!("`--guidance` has no meaning for the mode `{mode}`");
             return Err(hinted(message, "leave it out: there is nothing to be guided to"));
         }
-        let Recommended { guidance, steps, solver } = self.recommended;
-        // What a model recommends is meant for the authors' sampling.
-        let solver = solver.filter(|_| args.sampler == Procedure::Original);
-        let steps = args.steps.map(|n| n as usize).or(steps).unwrap_or(DEFAULT_STEPS);
-        let mut request = Request::new(mode);
-        request.procedure = args.sampler;
-        request.solver = match args.solver.or(solver) {
-            Some(kind) => SolverConfig::new(kind, steps),
-            None => args.sampler.solver(steps),
-        };
-        request.guidance = args.guidance.or(guidance).unwrap_or_default();
+        let steps = args.steps.map(|n| n as usize);
+        let asked = Recommended { guidance: args.guidance, steps, solver: args.solver };
+        let mut request = self.recommended.request(mode, args.sampler, &asked);
         request.seed = Seed(args.seed.unwrap_or_else(|| self.random_seed()));
         request.batch = args.batch;
         request.one_step = args.one_step.is_some();

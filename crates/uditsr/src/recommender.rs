@@ -14,6 +14,7 @@ mod diversity;
 mod events;
 mod explain;
 mod index;
+mod items;
 mod journal;
 mod names;
 mod recall;
@@ -225,9 +226,31 @@ impl Recommender {
         self.catalogue.len()
     }
 
+    /// Number of items that can be in answers: [`Self::items`] without those that were removed or replaced.
+    pub fn available_items(&self) -> usize {
+        self.catalogue.available()
+    }
+
     /// An item of the catalogue.
     pub fn item(&self, id: &str) -> Option<&CatalogueItem> {
-        self.items.find(id).map(|item| self.catalogue.get(item))
+        self.item_number(id).ok().map(|item| self.catalogue.get(item))
+    }
+
+    /// Items in the order in which they came, from the one after `after` on.
+    pub fn items_after(&self, after: Option<&str>) -> impl Iterator<Item = &CatalogueItem> {
+        let first = after.and_then(|id| self.items.find(id)).map_or(0, |number| number + 1);
+        let numbers = (first..self.items() as u32).filter(|n| !self.catalogue.is_withdrawn(*n));
+        numbers.map(|number| self.catalogue.get(number))
+    }
+
+    /// Ids of all users that training or an event knew.
+    pub fn user_ids(&self) -> impl Iterator<Item = &str> {
+        self.users.iter()
+    }
+
+    /// Number of events that answers are based on.
+    pub fn events(&self) -> usize {
+        self.state.users.iter().map(|node| node.edges.len()).sum()
     }
 
     /// SHA-256 of the model and its data.

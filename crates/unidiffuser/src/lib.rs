@@ -23,6 +23,7 @@ pub mod model;
 pub mod one_step;
 pub mod pipeline;
 pub mod preprocess;
+pub mod record;
 pub mod tokenizer;
 pub mod train;
 pub mod uvit;

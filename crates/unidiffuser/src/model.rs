@@ -9,6 +9,7 @@ mod components;
 mod config;
 mod convert;
 mod files;
+mod identity;
 mod scheduler;
 mod shapes;
 
@@ -34,6 +35,7 @@ pub use self::codes::{Codes, EncodedImages, ImageCode};
 pub use self::components::Components;
 pub use self::config::ModelConfig;
 pub use self::files::{Layout, ModelFiles};
+pub use self::identity::{DEFAULT_STEPS, ModelId, Recommended, SETTINGS};
 
 /// Folder of CLIP's tokenizer.
 pub(crate) const CLIP_TOKENIZER: &str = "clip_tokenizer";

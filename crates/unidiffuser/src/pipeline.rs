@@ -25,6 +25,7 @@ mod noise;
 mod procedure;
 mod sampling;
 mod shapes;
+mod together;
 
 use std::convert::Infallible;
 use std::ops::{ControlFlow, Range};
@@ -43,6 +44,7 @@ pub use self::procedure::Procedure;
 use self::sampling::Course;
 pub use self::sampling::Sampling;
 pub(crate) use self::sampling::Watch;
+pub use self::together::Part;
 
 /// What to generate, and how.
 #[derive(Debug, Clone)]
@@ -241,11 +243,7 @@ impl UniDiffuser {
         on_step: &mut dyn FnMut(&Progress<'_>) -> ControlFlow<()>,
     ) -> Result<Vec<Generated>, GenerateError> {
         request.check()?;
-        if request.mode.makes_text() {
-            let (config, beams) = (&self.config.caption_decoder, &request.beams);
-            beams.check(config.vocab_size)?;
-            self.caption_decoder.check_length(config.prefix_length, beams.max_tokens - 1)?;
-        }
+        self.check_captions(request)?;
         let sampling = Sampling::new(self, request)?;
         let prompt = request.prompt.as_slice();
         let text = if prompt.is_empty() { None } else { Some(self.encode_text(prompt)?) };
@@ -281,6 +279,16 @@ impl UniDiffuser {
             }));
         }
         Ok(generated)
+    }
+
+    /// Refuses a search for captions that the decoder has no room for.
+    fn check_captions(&self, request: &Request) -> Result<(), Error> {
+        if request.mode.makes_text() {
+            let (config, beams) = (&self.config.caption_decoder, &request.beams);
+            beams.check(config.vocab_size)?;
+            self.caption_decoder.check_length(config.prefix_length, beams.max_tokens - 1)?;
+        }
+        Ok(())
     }
 
     fn decode(

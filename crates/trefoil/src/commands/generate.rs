@@ -12,7 +12,7 @@ use crate::Answer;
 use crate::args::{ModelArgs, PictureOutputArgs, SamplingArgs, at_least_one};
 use crate::hints::hinted;
 use crate::output::Talk;
-use crate::record::Record;
+use crate::record::{self, Record};
 use crate::results::Pictures;
 use crate::session::{Session, open_picture};
 
@@ -178,7 +178,7 @@ impl GenerateArgs {
 
 /// Reads the record of a picture that can be drawn again from it alone.
 fn read(path: &Path) -> anyhow::Result<Record> {
-    let record = Record::read(path)?;
+    let record = record::read(path)?;
     let from_pictures = record.mode.needs_image() || !record.inputs.is_empty();
     if from_pictures || record.weight.is_some() || !record.mode.makes_image() {
         let message =

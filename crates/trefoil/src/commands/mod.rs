@@ -17,7 +17,9 @@ mod prepare;
 mod recommend;
 mod sample;
 mod search;
+mod serve;
 mod similar;
+mod state;
 mod tour;
 mod train;
 mod vary;
@@ -48,6 +50,13 @@ macro_rules! commands {
     };
 }
 
+impl Command {
+    /// Whether it leaves the threads of the kernels alone, and waits on its own.
+    pub(crate) fn is_server(&self) -> bool {
+        matches!(self, Self::Serve(_))
+    }
+}
+
 commands! {
     Generate(generate::GenerateArgs),
     Caption(caption::CaptionArgs),
@@ -70,5 +79,7 @@ commands! {
     Similar(similar::SimilarArgs),
     Explain(explain::ExplainArgs),
     Event(event::EventArgs),
+    Serve(serve::ServeArgs),
+    State(state::StateArgs),
     Completions(completions::CompletionsArgs),
 }

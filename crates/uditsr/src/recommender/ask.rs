@@ -227,6 +227,7 @@ impl Recommender {
     pub(super) fn item_number(&self, item: &str) -> Result<u32> {
         self.items
             .find(item)
+            .filter(|&number| !self.catalogue.is_withdrawn(number))
             .ok_or_else(|| Error::config("item", format!("`{item}` is not in the catalogue")))
     }
 

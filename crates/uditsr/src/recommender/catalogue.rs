@@ -1,6 +1,7 @@
 //! What items are called, and by what they can be found and filtered.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::answer::Filter;
 use super::names::Names;
@@ -13,6 +14,8 @@ pub(super) struct Catalogue {
     items: Vec<CatalogueItem>,
     tags: HashMap<String, Vec<u32>>,
     pub(super) text: TextIndex,
+    /// Items that were taken out, sorted; shared with requests that are being answered.
+    withdrawn: Arc<Vec<u32>>,
 }
 
 /// Items that an answer may have.
@@ -21,12 +24,15 @@ pub(super) struct Allowed {
     only: Option<Vec<u32>>,
     /// None of these, sorted.
     not: Vec<u32>,
+    /// Nor of these, sorted.
+    withdrawn: Arc<Vec<u32>>,
 }
 
 impl Allowed {
     pub(super) fn has(&self, item: u32) -> bool {
         self.only.as_ref().is_none_or(|only| only.binary_search(&item).is_ok())
             && self.not.binary_search(&item).is_err()
+            && self.withdrawn.binary_search(&item).is_err()
     }
 
     /// The items if they are few enough to be listed, or else all of `count`.
@@ -57,14 +63,53 @@ impl Catalogue {
         queries: impl IntoIterator<Item = &'a str>,
     ) {
         let number = self.items.len() as u32;
-        for tag in &item.tags {
-            let items = self.tags.entry(tag.clone()).or_default();
-            if items.last() != Some(&number) {
-                items.push(number);
-            }
-        }
+        self.tag(number, &item.tags);
         self.text.push(&item.text(), queries);
         self.items.push(item);
+    }
+
+    /// Replaces what is known of an item.
+    pub(super) fn replace(&mut self, number: u32, item: CatalogueItem) {
+        let old = std::mem::replace(&mut self.items[number as usize], item);
+        for tag in &old.tags {
+            if let Some(items) = self.tags.get_mut(tag) {
+                items.retain(|other| *other != number);
+            }
+        }
+        let new = self.items[number as usize].clone();
+        self.tag(number, &new.tags);
+        self.text.replace(number, &old.text(), &new.text());
+    }
+
+    fn tag(&mut self, number: u32, tags: &[String]) {
+        for tag in tags {
+            let items = self.tags.entry(tag.clone()).or_default();
+            if let Err(place) = items.binary_search(&number) {
+                items.insert(place, number);
+            }
+        }
+    }
+
+    /// Takes an item out of all answers, or puts it back. Returns whether that changed anything.
+    pub(super) fn withdraw(&mut self, number: u32, is_withdrawn: bool) -> bool {
+        let withdrawn = Arc::make_mut(&mut self.withdrawn);
+        match (withdrawn.binary_search(&number), is_withdrawn) {
+            (Err(place), true) => withdrawn.insert(place, number),
+            (Ok(place), false) => {
+                withdrawn.remove(place);
+            }
+            (Ok(_), true) | (Err(_), false) => return false,
+        }
+        true
+    }
+
+    pub(super) fn is_withdrawn(&self, number: u32) -> bool {
+        self.withdrawn.binary_search(&number).is_ok()
+    }
+
+    /// Items that can be in answers.
+    pub(super) fn available(&self) -> usize {
+        self.items.len() - self.withdrawn.len()
     }
 
     pub(super) fn get(&self, item: u32) -> &CatalogueItem {
@@ -93,6 +138,7 @@ impl Catalogue {
         let mut not = seen.to_vec();
         not.extend(filter.no_tag.iter().flat_map(tagged));
         not.extend(numbers(&filter.not_items));
-        Allowed { only: parts.into_iter().reduce(both), not: sorted(not) }
+        let withdrawn = Arc::clone(&self.withdrawn);
+        Allowed { only: parts.into_iter().reduce(both), not: sorted(not), withdrawn }
     }
 }

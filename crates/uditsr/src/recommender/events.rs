@@ -56,6 +56,8 @@ pub(super) enum Record {
     Event { id: EventId, event: Event },
     /// Training events, sorted, and a user of the training that are to be forgotten.
     Erased { ids: Vec<EventId>, user: Option<u32> },
-    /// An item is new.
+    /// An item is new, or has changed.
     Item { item: CatalogueItem },
+    /// An item is no longer in the catalogue.
+    Removed { item: String },
 }

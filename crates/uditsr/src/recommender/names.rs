@@ -29,11 +29,19 @@ impl Names {
     }
 
     pub(super) fn find_or_add(&mut self, name: &str) -> u32 {
-        self.find(name).unwrap_or_else(|| {
-            let number = (self.base.len() + self.extra.len()) as u32;
-            self.extra.push(name.to_owned());
-            self.numbers.insert(name.to_owned(), number);
-            number
-        })
+        self.find(name).unwrap_or_else(|| self.add(name))
+    }
+
+    /// Gives a name that came after the training a new number; the old one keeps its name.
+    pub(super) fn add(&mut self, name: &str) -> u32 {
+        let number = (self.base.len() + self.extra.len()) as u32;
+        self.extra.push(name.to_owned());
+        self.numbers.insert(name.to_owned(), number);
+        number
+    }
+
+    /// Those of the training, then those that came after.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.base.iter().chain(self.extra.iter().map(String::as_str))
     }
 }

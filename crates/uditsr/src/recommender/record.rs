@@ -5,12 +5,10 @@ use std::io::Write as _;
 use std::path::Path;
 
 use super::Recommender;
-use super::cold::mean_of_words;
 use super::events::{Erase, Event, EventId, Receipt, Record};
 use super::journal::{Access, Journal, Recovery};
 use super::state::Edge;
-use crate::data::{CatalogueItem, words};
-use crate::model::places;
+use crate::data::words;
 use crate::{Error, Result};
 
 impl Recommender {
@@ -57,24 +55,6 @@ impl Recommender {
             self.records.push(record);
         }
         Ok(receipts)
-    }
-
-    /// Adds an item to the catalogue. Until it has events its vector comes from its words.
-    ///
-    /// # Errors
-    /// An item that is there already, or a journal that cannot be written.
-    pub fn add_item(&mut self, item: CatalogueItem) -> Result<()> {
-        if self.items.find(&item.id).is_some() {
-            return Err(Error::config(
-                "item",
-                format!("`{}` is in the catalogue already", item.id),
-            ));
-        }
-        let record = Record::Item { item };
-        self.append(std::slice::from_ref(&record))?;
-        self.apply(&record)?;
-        self.records.push(record);
-        Ok(())
     }
 
     /// Forgets events: answers are as if they had never been, and the journal is written without them.
@@ -186,7 +166,7 @@ impl Recommender {
         }
     }
 
-    fn append(&mut self, records: &[Record]) -> Result<()> {
+    pub(super) fn append(&mut self, records: &[Record]) -> Result<()> {
         self.check_access()?;
         match &mut self.journal {
             Some(journal) if !records.is_empty() => journal.append(records),
@@ -230,7 +210,7 @@ impl Recommender {
     }
 
     /// Applies a record that is in the journal.
-    fn apply(&mut self, record: &Record) -> Result<()> {
+    pub(super) fn apply(&mut self, record: &Record) -> Result<()> {
         match record {
             Record::Base { .. } => {}
             Record::Event { id, event } => {
@@ -257,7 +237,11 @@ impl Recommender {
                     self.state.forget(user);
                 }
             }
-            Record::Item { item } => self.push_items(vec![item.clone()]),
+            Record::Item { item } => self.set_item(item.clone()),
+            Record::Removed { item } => {
+                let number = self.item_number(item)?;
+                self.catalogue.withdraw(number, true);
+            }
         }
         Ok(())
     }
@@ -286,30 +270,6 @@ impl Recommender {
     fn change(&mut self, user: u32, erased: impl Fn(&Edge) -> bool, inserted: Vec<Edge>) {
         for item in self.state.change(user, erased, inserted) {
             self.index.set(item, self.state.scorer.item(item));
-        }
-    }
-
-    /// Adds items without events.
-    pub(super) fn push_items(&mut self, items: Vec<CatalogueItem>) {
-        let config = self.state.scorer.config().clone();
-        let first_word = self.first_word();
-        let (mut embeddings, mut stars, mut all_words) = (Vec::new(), Vec::new(), Vec::new());
-        let first = self.items() as u32;
-        for item in items {
-            let mut words = self.words.encode(&item.text()).words;
-            words.retain(|&word| word as usize >= first_word);
-            let table = &self.state.scorer.parameters().words;
-            let mean =
-                mean_of_words(table, config.dim, &words).unwrap_or_else(|| vec![0.0; config.dim]);
-            embeddings.extend(self.cold_maps[0].apply(&mean));
-            stars.extend(self.cold_maps[1].apply(&mean));
-            all_words.extend(places(config.padding, &words, config.item_words));
-            self.items.find_or_add(&item.id);
-            self.catalogue.push(item, []);
-        }
-        self.state.push_items(&embeddings, &stars, &all_words);
-        for item in first..self.items() as u32 {
-            self.index.push(&self.state.scorer, item);
         }
     }
 }

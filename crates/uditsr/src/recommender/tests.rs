@@ -178,3 +178,88 @@ fn a_killed_process_loses_no_acknowledged_event() {
     let expected = (0..records.len() as u64).map(|id| Record::Event { id, event: event(id) });
     assert!(records.iter().cloned().eq(expected));
 }
+
+/// Items come, change and go, and a journal tells the same story again.
+#[test]
+fn items_can_be_replaced_and_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = || RecommenderOptions {
+        journal: Some(folder.path().join("journal")),
+        ..RecommenderOptions::default()
+    };
+    let open =
+        || Recommender::new(bundle(&small(TranslationTerm::Dot), 100, 1), options()).unwrap();
+    let search = |recommender: &Recommender, query: &str| {
+        let answer = recommender.search(None, query, 200, &RequestOptions::default()).unwrap();
+        answer.hits.into_iter().map(|hit| hit.item).collect::<Vec<_>>()
+    };
+    let item = |id: &str, title: &str| CatalogueItem {
+        id: id.to_owned(),
+        title: title.to_owned(),
+        tags: vec!["tag9".to_owned()],
+        ..CatalogueItem::default()
+    };
+    let mut recommender = open();
+    let count = recommender.available_items();
+    // A new one, which gets other words: its vector follows them.
+    recommender.put_item(item("new", "zeppelin")).unwrap();
+    assert_eq!(search(&recommender, "zeppelin"), ["new"]);
+    recommender.put_item(item("new", "topic3 dirigible")).unwrap();
+    assert!(search(&recommender, "zeppelin").is_empty());
+    assert_eq!(search(&recommender, "dirigible"), ["new"]);
+    let mut fresh = open_without(&item("new", "topic3 dirigible"));
+    let similar = |recommender: &Recommender| {
+        let answer = recommender.similar("new", 5, &RequestOptions::default()).unwrap();
+        answer.hits.into_iter().map(|hit| (hit.item, hit.score)).collect::<Vec<_>>()
+    };
+    assert_eq!(similar(&recommender), similar(&fresh), "as if it had always been so");
+    fresh.remove_item("new").unwrap();
+    assert_eq!(fresh.available_items(), count);
+    // One with events keeps its vector, and has other words and tags.
+    let before = recommender.similar("i7", 5, &RequestOptions::default()).unwrap().hits;
+    recommender.put_item(item("i7", "ornithopter")).unwrap();
+    assert_eq!(search(&recommender, "ornithopter"), ["i7"]);
+    assert_eq!(recommender.similar("i7", 5, &RequestOptions::default()).unwrap().hits, before);
+    let tagged = RequestOptions {
+        filter: Filter { all_tags: vec!["tag9".to_owned()], ..Filter::default() },
+        ..RequestOptions::default()
+    };
+    let mut found: Vec<String> = recommender
+        .recommend(None, 9, &tagged)
+        .unwrap()
+        .hits
+        .into_iter()
+        .map(|hit| hit.item)
+        .collect();
+    found.sort();
+    assert_eq!(found, ["i7", "new"]);
+    // One that is removed is in no answer and takes no events, until it comes back.
+    recommender.remove_item("i8").unwrap();
+    assert!(recommender.remove_item("i8").is_err() && recommender.item("i8").is_none());
+    let all = recommender.recommend(None, 500, &RequestOptions::default()).unwrap().hits;
+    assert!(all.len() == count && all.iter().all(|hit| hit.item != "i8"), "{}", all.len());
+    let event = || Event { user: "u1".into(), item: "i8".into(), ..Event::default() };
+    assert!(recommender.record(event()).is_err());
+    recommender.put_item(item("i8", "phoenix")).unwrap();
+    recommender.record(event()).unwrap();
+    assert_eq!(recommender.available_items(), count + 1);
+    assert_eq!(recommender.items_after(None).count(), count + 1);
+    let answers = |recommender: &Recommender| {
+        let options = RequestOptions::default();
+        [
+            recommender.recommend(Some("u1"), 200, &options).unwrap(),
+            recommender.search(Some("u2"), "topic3 phoenix", 200, &options).unwrap(),
+        ]
+    };
+    let expected = answers(&recommender);
+    drop(recommender);
+    assert_eq!(answers(&open()), expected, "the journal tells the same");
+}
+
+/// A recommender without a journal that was given one item.
+fn open_without(item: &CatalogueItem) -> Recommender {
+    let bundle = bundle(&small(TranslationTerm::Dot), 100, 1);
+    let mut recommender = Recommender::new(bundle, RecommenderOptions::default()).unwrap();
+    recommender.put_item(item.clone()).unwrap();
+    recommender
+}

@@ -33,6 +33,13 @@ impl TextIndex {
         self.add(item, queries.into_iter().map(str::to_owned));
     }
 
+    /// Replaces the text of an item.
+    pub(super) fn replace(&mut self, item: u32, old: &str, new: &str) {
+        let old = words(old);
+        self.remove(item, old.iter().map(String::as_str));
+        self.add(item, words(new));
+    }
+
     /// Adds words to an item.
     pub(super) fn add(&mut self, item: u32, words: impl IntoIterator<Item = String>) {
         for word in words {
@@ -125,6 +132,12 @@ mod tests {
         assert!((found[1].score - idf * 2.2 / 2.2).abs() < 1e-6);
         assert_eq!(search("机 shoes").len(), 3);
         assert_eq!(search("机")[0].item, 2);
+        index.replace(0, "red shoes", "green hat");
+        assert_eq!(search("green")[0].item, 0);
+        assert!(search("red").is_empty() && !index.has("red"));
+        index.replace(0, "green hat", "red shoes");
+        // As if nothing had happened.
+        assert!((search("Shoes!")[1].score - idf * 2.2 / 2.2).abs() < 1e-6);
         assert!(search("green").is_empty() && !index.has("green") && index.has("case"));
         assert_eq!(index.search(&words("shoes"), 10, &|item| item != 1)[0].item, 0);
     }

@@ -54,6 +54,19 @@ impl EncodedImages {
         };
         ImageCode { z: self.posterior.sample(noise) * self.scaling_factor, clip }
     }
+
+    /// Some of the pictures, each any number of times.
+    ///
+    /// # Shapes
+    /// - `pictures`: `[B]`, their numbers
+    pub fn select(self, pictures: Tensor<1, Int>) -> Self {
+        let Posterior { mean, logvar } = self.posterior;
+        let posterior = Posterior {
+            mean: mean.select(0, pictures.clone()),
+            logvar: logvar.select(0, pictures.clone()),
+        };
+        Self { posterior, clip: self.clip.select(0, pictures), ..self }
+    }
 }
 
 impl UniDiffuser {
@@ -96,6 +109,35 @@ impl UniDiffuser {
         let ids = TensorData::new(ids, [texts.len(), length]);
         let hidden = self.text_encoder.forward(Tensor::<2, Int>::from_data(ids, &self.device));
         Ok(self.caption_decoder.encode(hidden))
+    }
+
+    /// CLIP embeddings of texts, not normalised: comparable with those of pictures. What is longer than the context is
+    /// cut off.
+    ///
+    /// # Shapes
+    /// - returns: `[texts, E]`
+    ///
+    /// # Errors
+    /// Those of the tokenizer.
+    pub fn embed_texts(&self, texts: &[String]) -> Result<Tensor<2>> {
+        let length = self.context_length();
+        let ids = self.clip_tokenizer.encode_batch(texts, length)?.concat();
+        let ids: Vec<i64> = ids.into_iter().map(i64::from).collect();
+        let ids = TensorData::new(ids, [texts.len(), length]);
+        let ids = Tensor::<2, Int>::from_data(ids, &self.device);
+        Ok(self.text_encoder.pooled(self.text_encoder.forward(ids.clone()), ids))
+    }
+
+    /// CLIP embeddings of pictures, not normalised.
+    ///
+    /// # Shapes
+    /// - returns: `[pictures, E]`
+    ///
+    /// # Errors
+    /// [`Error::Config`] when there is no picture.
+    pub fn embed_images(&self, pictures: &[Picture]) -> Result<Tensor<2>> {
+        let clip = self.encode_images(pictures)?.clip; // [P, 1, E]
+        Ok(clip.squeeze_dim::<2>(1))
     }
 
     /// Latent distributions and CLIP embeddings of pictures of any size: the central square, resized.

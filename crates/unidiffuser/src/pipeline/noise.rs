@@ -46,10 +46,17 @@ pub struct Streams {
 impl Streams {
     /// The streams of the samples `range` of a seed.
     pub fn new(seed: Seed, range: Range<usize>) -> Self {
-        Self {
-            samples: range.clone().map(|i| seed.stream("sample", i as u64)).collect(),
-            posteriors: range.map(|i| seed.stream("posterior", i as u64)).collect(),
-        }
+        Self::of(range.map(|index| (seed, index)))
+    }
+
+    /// The streams of samples of several seeds.
+    pub fn of(samples: impl IntoIterator<Item = (Seed, usize)>) -> Self {
+        let streams = |(seed, index): (Seed, usize)| {
+            ["sample", "posterior"].map(|name| seed.stream(name, index as u64))
+        };
+        let (samples, posteriors) =
+            samples.into_iter().map(streams).map(|[sample, posterior]| (sample, posterior)).unzip();
+        Self { samples, posteriors }
     }
 
     /// `count` samples that all draw what the sample `index` draws.

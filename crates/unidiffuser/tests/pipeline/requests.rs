@@ -8,7 +8,7 @@ use trefoil_diffusion::{GuidanceScale, SolverConfig, SolverKind};
 use unidiffuser::caption::BeamOptions;
 use unidiffuser::mode::{Mode, Task, Unconditional};
 use unidiffuser::model::Codes;
-use unidiffuser::pipeline::{GenerateError, Generated, Progress, Request, Sampling, Streams};
+use unidiffuser::pipeline::{GenerateError, Generated, Part, Progress, Request, Sampling, Streams};
 
 use crate::support::{assert_close, open, tensor};
 use crate::{keep_going, largest_difference, model, parts, picture, recorded_image, request};
@@ -88,6 +88,65 @@ fn requests_give_the_same_samples_in_every_batch_and_count() {
             assert_ne!(a, b, "{mode}: samples differ");
         }
     }
+}
+
+#[test]
+fn requests_that_travel_together_get_what_they_would_get_alone() {
+    let model = model();
+    for mode in Mode::ALL {
+        let requests: Vec<Request> = ["the sea", "a red apple", "two cats"]
+            .into_iter()
+            .zip(0..)
+            .map(|(prompt, n)| Request {
+                prompt: mode.needs_prompt().then(|| prompt.to_string()),
+                image: mode.needs_image().then(|| picture(n)),
+                seed: Seed(30 + u64::from(n)),
+                guidance: GuidanceScale::new(2.0).unwrap(),
+                beams: BeamOptions { max_tokens: 6, ..BeamOptions::default() },
+                ..request(mode)
+            })
+            .collect();
+        // The second asks for its second and third sample.
+        let ranges = [0..1, 1..3, 0..2];
+        let together: Vec<Part<'_>> = requests
+            .iter()
+            .zip(ranges.clone())
+            .map(|(request, samples)| Part { request, samples })
+            .collect();
+        let mut rows = 0;
+        let together = model
+            .generate_together(&together, &mut |at| {
+                rows = at.sample_range.len();
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!((rows, together.len()), (5, 3));
+        for ((request, samples), found) in requests.iter().zip(ranges).zip(&together) {
+            let request = Request { count: samples.end, ..request.clone() };
+            let alone = model.generate(&request, &mut keep_going).unwrap();
+            assert_eq!(found.len(), samples.len());
+            found.iter().zip(&alone[samples]).for_each(|(a, b)| assert_same(a, b));
+        }
+    }
+}
+
+#[test]
+fn requests_with_other_settings_do_not_travel_together() {
+    let model = model();
+    let one = Request { prompt: Some("the sea".into()), ..request(Mode::TextToImage) };
+    let others = [
+        Request { solver: SolverConfig::new(one.solver.kind, 3), ..one.clone() },
+        Request { guidance: GuidanceScale::new(3.0).unwrap(), ..one.clone() },
+        Request { negative: Some("land".into()), ..one.clone() },
+        Request { size: Some([64, 32]), ..one.clone() },
+    ];
+    for other in &others {
+        assert!(!one.goes_with(other) && one.goes_with(&one));
+        let parts = [&one, other].map(|request| Part { request, samples: 0..1 });
+        let error = model.generate_together(&parts, &mut keep_going).unwrap_err();
+        assert!(error.to_string().contains("the same settings"), "{error}");
+    }
+    assert!(model.generate_together(&[], &mut keep_going).unwrap().is_empty());
 }
 
 #[track_caller]
