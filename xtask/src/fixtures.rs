@@ -8,13 +8,14 @@ use clap::Args;
 use crate::process;
 
 /// Scripts that write the files of the tests themselves.
-const WRITERS: [&str; 11] = [
+const WRITERS: [&str; 12] = [
     "fixtures.py",
     "keys.py",
     "layouts.py",
     "torch_files.py",
     "layers.py",
     "resize.py",
+    "storage.py",
     "convolution.py",
     "quality.py",
     "edm_torch.py",

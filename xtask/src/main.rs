@@ -1,4 +1,4 @@
-//! `cargo xtask`: checks, benchmarks and fixtures of the workspace.
+//! `cargo xtask`: checks, benchmarks, fixtures and the comparison at full size of the workspace.
 
 mod bench;
 mod check;
@@ -9,6 +9,7 @@ mod machine;
 mod plot;
 mod process;
 mod report;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,7 @@ enum Command {
     Check(check::CheckArgs),
     Bench(bench::BenchArgs),
     Fixtures(fixtures::FixturesArgs),
+    Verify(verify::VerifyArgs),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Command::Check(args) => args.run(),
         Command::Bench(args) => args.run(),
         Command::Fixtures(args) => args.run(),
+        Command::Verify(args) => args.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

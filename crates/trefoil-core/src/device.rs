@@ -1,9 +1,10 @@
 //! Choosing a device: the only place in the workspace that knows which backends exist.
 
 use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
 use std::str::FromStr;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 
 use crate::error::{Error, Result};
 
@@ -15,11 +16,11 @@ pub enum DeviceSpec {
     Auto,
     /// The CPU backend.
     Cpu,
-    /// The n-th GPU through Vulkan.
+    /// The best adapter through Vulkan, or the n-th discrete GPU for n above zero.
     Vulkan(usize),
     /// The n-th NVIDIA GPU.
     Cuda(usize),
-    /// The n-th GPU through Metal.
+    /// The best adapter through Metal, or the n-th discrete GPU for n above zero.
     Metal(usize),
     /// The n-th AMD GPU.
     Rocm(usize),
@@ -43,17 +44,25 @@ impl DeviceSpec {
     /// Opens the device.
     ///
     /// # Errors
-    /// [`Error::Device`] when the backend is not part of this build.
+    /// [`Error::Device`] when the backend is not part of this build, or there is no such device.
     pub fn device(self) -> Result<Device> {
+        let device = self.open()?;
+        if device != Device::flex() {
+            try_out(&device).map_err(|reason| Error::Device { name: self.to_string(), reason })?;
+        }
+        Ok(device)
+    }
+
+    fn open(self) -> Result<Device> {
         match self {
             Self::Cpu => Ok(Device::flex()),
             Self::Auto => Ok(Self::accelerator().unwrap_or_else(Device::flex)),
             #[cfg(feature = "vulkan")]
-            Self::Vulkan(i) => Ok(Device::vulkan(burn::tensor::DeviceKind::DiscreteGpu(i.into()))),
+            Self::Vulkan(i) => Ok(Device::vulkan(adapter(i))),
             #[cfg(feature = "cuda")]
             Self::Cuda(i) => Ok(Device::cuda(i)),
             #[cfg(feature = "metal")]
-            Self::Metal(i) => Ok(Device::metal(burn::tensor::DeviceKind::DiscreteGpu(i.into()))),
+            Self::Metal(i) => Ok(Device::metal(adapter(i))),
             #[cfg(feature = "rocm")]
             Self::Rocm(i) => Ok(Device::rocm(i)),
             #[cfg(not(all(
@@ -93,6 +102,33 @@ impl DeviceSpec {
             feature = "vulkan"
         )))]
         return None;
+    }
+}
+
+/// Zero is the best adapter there is, which may be integrated or a driver in software.
+#[cfg(any(feature = "vulkan", feature = "metal"))]
+fn adapter(index: usize) -> burn::tensor::DeviceKind {
+    match index {
+        0 => burn::tensor::DeviceKind::DefaultDevice,
+        index => burn::tensor::DeviceKind::DiscreteGpu(index),
+    }
+}
+
+/// Computes one number. The framework opens a device at the first use, and panics where it cannot.
+fn try_out(device: &Device) -> std::result::Result<(), String> {
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let first_use = || Tensor::<1>::ones([1], device).into_data().iter::<f32>().sum::<f32>();
+    let answer = panic::catch_unwind(AssertUnwindSafe(first_use));
+    panic::set_hook(hook);
+    match answer {
+        Ok(1.0) => Ok(()),
+        Ok(other) => Err(format!("the device computes {other} where 1 is expected")),
+        Err(payload) => Err(payload
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string))
+            .unwrap_or_else(|| "the device cannot be opened".into())),
     }
 }
 
@@ -148,5 +184,6 @@ mod tests {
         assert!(error.starts_with("device `tpu`: unknown device; available: auto, cpu"), "{error}");
         assert!("cuda:x".parse::<DeviceSpec>().is_err());
         assert!(DeviceSpec::Cpu.device().is_ok());
+        assert_eq!(try_out(&Device::flex()), Ok(()));
     }
 }

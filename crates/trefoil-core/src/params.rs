@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{DType, Gradients, Tensor, TensorData};
+use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
 
 use crate::error::{Error, Result};
+use crate::weights::is_narrow;
 
 /// All float parameters in the order of declaration, as f32.
 pub fn export<M: Module>(module: &M) -> Vec<(String, TensorData)> {
@@ -15,6 +16,39 @@ pub fn export<M: Module>(module: &M) -> Vec<(String, TensorData)> {
 /// Names and shapes of all float parameters in the order of declaration.
 pub fn shapes<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
     walk(module, Shapes)
+}
+
+/// Names and shapes of the parameters that may be held in fewer bits, in the order of declaration: those that are
+/// called `weight` in a linear layer, a convolution or a table.
+pub fn weights<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
+    /// The types of the layers that read such weights.
+    const LAYERS: [&str; 4] =
+        ["Struct:Linear", "Struct:Conv1d", "Struct:Conv2d", "Struct:Embedding"];
+    struct Visitor {
+        path: Vec<String>,
+        containers: Vec<String>,
+        found: Vec<(String, Vec<usize>)>,
+    }
+    impl ModuleVisitor for Visitor {
+        fn enter_module(&mut self, name: &str, container: &str) {
+            self.path.push(name.to_string());
+            self.containers.push(container.to_string());
+        }
+        fn exit_module(&mut self, _: &str, _: &str) {
+            self.path.pop();
+            self.containers.pop();
+        }
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let is_weight = self.path.last().is_some_and(|name| name == "weight");
+            let is_layer = self.containers.last().is_some_and(|c| LAYERS.contains(&c.as_str()));
+            if is_weight && is_layer {
+                self.found.push((self.path.join("."), param.lazy_shape().to_vec()));
+            }
+        }
+    }
+    let mut visitor = Visitor { path: Vec::new(), containers: Vec::new(), found: Vec::new() };
+    module.visit(&mut visitor);
+    visitor.found
 }
 
 /// The gradient of every parameter in the order of declaration, as f32; zeros where none flowed.
@@ -37,7 +71,7 @@ struct Grads(RefCell<Gradients>);
 impl Ask for Values {
     type Answer = TensorData;
     fn ask<const D: usize>(&self, param: &Param<Tensor<D>>) -> TensorData {
-        param.val().into_data().convert_dtype(DType::F32)
+        trefoil_kernels::widen(param.val()).into_data().convert_dtype(DType::F32)
     }
 }
 
@@ -112,6 +146,11 @@ pub fn import<M: Module>(
             let shape = param.lazy_shape().to_vec();
             match (self.source)(&name, &shape) {
                 // A parameter that was never made is not made to be replaced.
+                Ok(data) if data.shape().to_vec() == shape && is_narrow(data.dtype()) => {
+                    let tensor = narrow(data, &param.lazy_device());
+                    // Gradients do not flow into what has so few bits.
+                    Param::initialized(param.id, tensor)
+                }
                 Ok(data) if data.shape().to_vec() == shape && !param.is_initialized() => {
                     let tensor = Tensor::from_data(data, &param.lazy_device());
                     Param::initialized(param.id, tensor).set_require_grad(true)
@@ -139,5 +178,13 @@ pub fn import<M: Module>(
     match mapper.error {
         Some(error) => Err(error),
         None => Ok(module),
+    }
+}
+
+/// A tensor that keeps the number format of its data.
+fn narrow<const D: usize>(data: TensorData, device: &Device) -> Tensor<D> {
+    match data.dtype() {
+        DType::QFloat(_) => Tensor::from_data(data, device),
+        dtype => Tensor::from_data(data, (device, dtype)),
     }
 }

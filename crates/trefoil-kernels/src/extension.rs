@@ -3,6 +3,7 @@
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, DispatchTensorKind, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{DType, Tensor};
+use burn_flex::FlexTensor;
 
 use crate::activation::{self, Activation};
 use crate::attention::{AttentionMask, PackedAttention};
@@ -125,6 +126,20 @@ pub(crate) fn has_kernel<const D: usize>(tensor: &Tensor<D>) -> bool {
         kind => matches!(kind, DispatchTensorKind::Flex(_)),
     };
     on_flex && tensor.kind.dtype() == DType::F32
+}
+
+/// Whether a tensor is in f32 on the Flex device itself, where no gradient is asked for.
+pub(crate) fn is_plain<const D: usize>(tensor: &Tensor<D>) -> bool {
+    let tensor = tensor.clone().into_dispatch();
+    matches!(tensor.kind, DispatchTensorKind::Flex(_)) && tensor.kind.dtype() == DType::F32
+}
+
+/// The Flex tensor behind a tensor.
+///
+/// # Panics
+/// If it is elsewhere: [`is_plain`] tells.
+pub(crate) fn primitive<const D: usize>(tensor: Tensor<D>) -> FlexTensor {
+    tensor.try_into_primitive::<Flex>().expect("a tensor of the Flex device")
 }
 
 impl Kernels for Flex {

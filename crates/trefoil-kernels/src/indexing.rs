@@ -10,8 +10,10 @@ use burn::backend::{Backend, Dispatch, DispatchTensorKind, Flex, TensorMetadata}
 use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor, TensorData};
 
 use crate::extension::has_kernel;
+use crate::narrow;
 
-/// `y_i = table_(indices_i)`: the look-up of an embedding.
+/// `y_i = table_(indices_i)`: the look-up of an embedding. A table in fewer than 32 bits gives rows
+/// in f32.
 ///
 /// # Shapes
 /// - `table`: `[n, d]`
@@ -21,6 +23,9 @@ use crate::extension::has_kernel;
 /// # Panics
 /// If an index is out of range.
 pub fn gather_rows(table: Tensor<2>, indices: Tensor<1, Int>) -> Tensor<2> {
+    if table.dtype() != DType::F32 {
+        return narrow::gather(table, indices);
+    }
     if !(has_kernel(&table) && are_indices(&indices)) {
         return table.select(0, indices);
     }

@@ -19,7 +19,8 @@
 //!
 //! | function | computes |
 //! |---|---|
-//! | [`linear()`] | linear layer with bias and activation |
+//! | [`linear()`], [`linear_transposed`] | linear layer with bias and activation; weights in 32, 16 or 8 bits |
+//! | [`widen`] | 16 or 8 bits to f32 |
 //! | [`activate`], [`gelu`], [`gelu_tanh`], [`quick_gelu`], [`silu`] | activations |
 //! | [`layer_norm()`], [`add_layer_norm`] | layer normalisation, of a sum too |
 //! | [`group_norm()`], [`group_norm_silu`] | group normalisation, with SiLU too |
@@ -49,6 +50,7 @@ mod layer_norm;
 mod linear;
 mod mapped_file;
 mod matrix;
+mod narrow;
 mod optimizer;
 mod roofline;
 mod simd;
@@ -65,8 +67,9 @@ pub use group_norm::{
 };
 pub use indexing::{IndexKernels, gather_rows, scatter_add_rows, segment_mean};
 pub use layer_norm::{add_layer_norm, layer_norm};
-pub use linear::{LinearKernels, linear};
+pub use linear::{LinearKernels, linear, linear_transposed};
 pub use mapped_file::MappedFile;
+pub use narrow::widen;
 pub use optimizer::AdamWStep;
 pub use roofline::multiply_adds;
 pub use softmax::softmax;

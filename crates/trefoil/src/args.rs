@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, value_parser};
 use trefoil_core::DeviceSpec;
+use trefoil_core::weights::Storage;
 use trefoil_diffusion::{GuidanceScale, SolverKind};
 use unidiffuser::pipeline::Procedure;
 
@@ -65,6 +66,16 @@ pub(crate) struct ModelArgs {
     pub(crate) model: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) device: DeviceArgs,
+    /// Number format in which weights are held in memory; all arithmetic is f32. int8 has a scale for every block of 64
+    #[arg(
+        long,
+        visible_alias = "dtype",
+        default_value = "f32",
+        value_name = "FORMAT",
+        value_parser = storage(),
+        help_heading = "Model"
+    )]
+    pub(crate) precision: Storage,
 }
 
 /// Where networks run.
@@ -185,6 +196,11 @@ pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
 fn guidance(text: &str) -> Result<GuidanceScale, String> {
     let w = text.parse().map_err(|_| "expected a number".to_string())?;
     GuidanceScale::new(w).map_err(|e| e.to_string())
+}
+
+fn storage() -> impl TypedValueParser<Value = Storage> {
+    PossibleValuesParser::new(Storage::ALL.map(Storage::name))
+        .try_map(|name| name.parse::<Storage>())
 }
 
 fn procedure() -> impl TypedValueParser<Value = Procedure> {

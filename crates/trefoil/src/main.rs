@@ -6,6 +6,7 @@
 mod answers;
 mod args;
 mod commands;
+mod fetch;
 mod hints;
 mod interrupt;
 mod model;

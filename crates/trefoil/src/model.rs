@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use trefoil_core::hub::{HubCache, HubId};
+use trefoil_core::weights::Storage;
 use trefoil_core::{Error as CoreError, Result as CoreResult, fs};
 use trefoil_diffusion::{GuidanceScale, SolverKind};
 
 use unidiffuser::model::ModelFiles;
 
+use crate::fetch::fetch;
 use crate::hints::hinted;
+use crate::output::Talk;
 
 /// The model that comes with the repository.
 pub(crate) const SHIPPED: &str = "models/openmoji-32";
@@ -49,14 +52,22 @@ pub(crate) struct ModelId {
     pub(crate) name: String,
     /// SHA-256 of the weights of its noise predictor, in hexadecimal.
     pub(crate) sha256: String,
+    /// Number format in which its weights were held.
+    #[serde(default, skip_serializing_if = "is_f32")]
+    pub(crate) precision: Storage,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_f32(precision: &Storage) -> bool {
+    *precision == Storage::F32
 }
 
 impl ModelId {
-    /// Of a model.
-    pub(crate) fn of(files: &ModelFiles) -> CoreResult<Self> {
+    /// Of a model that is held in this format.
+    pub(crate) fn of(files: &ModelFiles, precision: Storage) -> CoreResult<Self> {
         let name = files.folder.canonicalize().unwrap_or_else(|_| files.folder.clone());
         let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { name, sha256: sha256(files.uvit.weights.files())? })
+        Ok(Self { name, sha256: sha256(files.uvit.weights.files())?, precision })
     }
 }
 
@@ -82,8 +93,8 @@ fn sha256(paths: &[PathBuf]) -> CoreResult<String> {
 }
 
 /// What was asked for, or the model of the repository: a model folder, the file of a noise predictor, or the name of a
-/// model in the cache of the Hugging Face libraries.
-pub(crate) fn find(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
+/// model in the cache of the Hugging Face libraries, which is fetched where it is missing.
+pub(crate) fn find(asked: Option<&Path>, talk: Talk) -> anyhow::Result<PathBuf> {
     let Some(path) = asked else {
         return shipped(SHIPPED).ok_or_else(|| {
             let message = format!("no model: {SHIPPED} is neither here nor beside the program");
@@ -98,11 +109,10 @@ pub(crate) fn find(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
         let message = format!("no such model folder: {}", path.display());
         return Err(hinted(message, "give a folder with model_index.json by `--model`"));
     };
-    cache.find(&id).ok_or_else(|| {
-        let message =
-            format!("no such model folder: {id}, nor is it in {}", cache.root().display());
-        hinted(message, format!("fetch it with `hf download {}/{}`", id.owner, id.name))
-    })
+    match cache.find(&id) {
+        Some(folder) => Ok(folder),
+        None => fetch(&cache, &id, talk),
+    }
 }
 
 /// Looks for a folder of the repository above the current folder, above the program, and in the source tree of

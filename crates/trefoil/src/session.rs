@@ -5,6 +5,8 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use burn::tensor::Device;
+use trefoil_core::weights::Storage;
 use trefoil_core::{Picture, Seed};
 use trefoil_diffusion::SolverConfig;
 use trefoil_train::{Progress, StopFlag};
@@ -34,12 +36,17 @@ pub(crate) struct Session {
 impl Session {
     /// Finds and loads the model.
     pub(crate) fn open(args: &ModelArgs, talk: Talk) -> anyhow::Result<Self> {
-        let folder = model::find(args.model.as_deref())?;
+        let folder = model::find(args.model.as_deref(), talk)?;
         let recommended = Recommended::read(&folder)?;
         let device = args.device.device.device()?;
         tracing::info!("loading {}", folder.display());
         let files = ModelFiles::open(&folder)?;
-        let model = files.load(&device)?;
+        if args.precision == Storage::Int8 && device != Device::flex() {
+            let message =
+                format!("weights in int8 are held on the CPU only, not on {}", args.device.device);
+            return Err(hinted(message, "choose `--precision f16` or `--device cpu`"));
+        }
+        let model = files.load_as(&device, args.precision)?;
         Ok(Self { model, talk, files, recommended, stop: interrupt::watch()? })
     }
 
@@ -78,7 +85,7 @@ impl Session {
 
     /// Which model it is.
     pub(crate) fn id(&self) -> anyhow::Result<ModelId> {
-        Ok(ModelId::of(&self.files)?)
+        Ok(ModelId::of(&self.files, self.model.storage)?)
     }
 
     /// Where it was loaded from.

@@ -123,7 +123,8 @@ pub fn evaluate(
         .with_setting("steps", options.solver.steps)
         .with_setting("guidance", options.guidance.common())
         .with_setting("caption guidance", options.caption_guidance.common())
-        .with_setting("parameters", model.num_params());
+        .with_setting("parameters", model.num_params())
+        .with_setting("precision", model.storage.name());
     let each: usize = splits.iter().map(|(_, pairs)| 2 * options.count.min(pairs.len())).sum();
     let total = each * options.generators.len();
     let mut done = 0;

@@ -17,7 +17,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::Device;
 use serde_json::json;
-use trefoil_core::weights::Precision;
+use trefoil_core::weights::{Precision, Storage};
 use trefoil_core::{Result, fs};
 use trefoil_diffusion::VpSchedule;
 
@@ -61,6 +61,8 @@ pub struct UniDiffuser {
     pub text_tokenizer: Tokenizer,
     /// Noise levels.
     pub schedule: VpSchedule,
+    /// Number format in which matrices, kernels and tables are held.
+    pub storage: Storage,
     /// The generator that makes a sample in one pass, where there is one.
     pub one_step: Option<OneStep>,
     device: Device,

@@ -40,7 +40,9 @@ use crate::model::{Codes, UniDiffuser};
 pub use self::edit::Edit;
 pub use self::noise::{NoiseKind, NoiseSource, Streams};
 pub use self::procedure::Procedure;
+use self::sampling::Course;
 pub use self::sampling::Sampling;
+pub(crate) use self::sampling::Watch;
 
 /// What to generate, and how.
 #[derive(Debug, Clone)]
@@ -268,7 +270,8 @@ impl UniDiffuser {
                     let step = done + evaluations;
                     on_step(&Progress { step, steps, sample_range: range.clone(), estimate })
                 };
-                codes = sampling.run_from(task, &codes, edited, &mut noise, &mut on_evaluation)?;
+                let course = Course { edited, ..Course::default() };
+                codes = sampling.run_on(task, &codes, course, &mut noise, &mut on_evaluation)?;
                 done += sampling.evaluations();
             }
             let decoded = self.decode(codes, range, &request.beams)?;

@@ -1,7 +1,7 @@
 //! Affine maps and table look-ups.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 use trefoil_kernels::{gather_rows, linear};
 
 use super::activation::Activation;
@@ -92,6 +92,19 @@ impl Embedding {
     pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let ([b, l], [_, d]) = (ids.dims(), self.weight.dims());
         gather_rows(self.weight.val(), ids.reshape([b * l])).reshape([b, l, d])
+    }
+
+    /// Some neighbouring rows, as f32.
+    ///
+    /// # Shapes
+    /// - returns: `[count, d]`
+    pub fn rows(&self, start: usize, count: usize) -> Tensor<2> {
+        let table = self.weight.val();
+        if table.dtype() == DType::F32 {
+            return table.narrow(0, start, count);
+        }
+        let device = table.device();
+        gather_rows(table, Tensor::arange(start as i64..(start + count) as i64, &device))
     }
 }
 

@@ -18,4 +18,4 @@ pub use conv::{Conv2d, Conv2dOptions, Padding};
 pub use init::Init;
 pub use linear::{Bias, Embedding, Linear, WeightInit};
 pub use norm::{GroupNorm, LayerNorm};
-pub use trefoil_kernels::{linear, softmax};
+pub use trefoil_kernels::{linear, linear_transposed, softmax, widen};

@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::TensorData;
 
-use super::WeightFile;
+use super::{Storage, WeightFile};
 use crate::error::{Error, Misfit, Result};
 use crate::params;
 
@@ -22,6 +22,28 @@ use crate::params;
 pub fn load_strict<M: Module>(module: M, file: &WeightFile, ignored: &[&str]) -> Result<M> {
     check_strict(&module, file, ignored)?;
     params::import(module, &mut |name, _| file.get(name))
+}
+
+/// As [`load_strict`], holding matrices, kernels and tables (see [`params::weights`]) in some number format: a tensor
+/// that the file has in it stays there and is mapped, every other is converted part by part.
+///
+/// The file must then stay as it is while the module lives; one that is replaced by renaming does.
+///
+/// # Errors
+/// As [`load_strict`], and [`Error::Config`] when the device does not compute with the format.
+pub fn load_strict_as<M: Module>(
+    module: M,
+    file: &WeightFile,
+    ignored: &[&str],
+    storage: Storage,
+) -> Result<M> {
+    check_strict(&module, file, ignored)?;
+    let weights: BTreeSet<String> =
+        params::weights(&module).into_iter().map(|(name, _)| name).collect();
+    params::import(module, &mut |name, _| {
+        let storage = if weights.contains(name) { storage } else { Storage::F32 };
+        file.get_as(name, storage)
+    })
 }
 
 /// Compares names and shapes as [`load_strict`] does, and reads nothing.

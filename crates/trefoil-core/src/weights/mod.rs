@@ -5,6 +5,7 @@
 mod load;
 mod safetensors;
 mod save;
+mod storage;
 mod tensor;
 pub mod torch;
 
@@ -12,16 +13,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burn::tensor::TensorData;
+use burn::tensor::{DType, TensorData};
+use half::f16;
 use serde::Deserialize;
 use trefoil_kernels::MappedFile;
 
 use crate::error::{Error, Result};
 use crate::fs;
 
-pub use self::load::{check_strict, load_strict, load_tensors};
+pub use self::load::{check_strict, load_strict, load_strict_as, load_tensors};
 pub use self::save::{Store, save};
+pub use self::storage::Storage;
+pub(crate) use self::storage::is_narrow;
 pub use self::tensor::{Element, StoredTensor};
+pub use self::torch::save_torch;
 
 /// Number format of the tensors in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,6 +177,22 @@ impl WeightFile {
     /// [`Error::MissingTensors`], or [`Error::Format`] when its type is not a float type.
     pub fn get(&self, name: &str) -> Result<TensorData> {
         self.read(name, "floats", StoredTensor::read)
+    }
+
+    /// A float tensor in the format in which it is to be held.
+    ///
+    /// # Errors
+    /// As [`Self::get`], and [`Error::NonFinite`] when a number is too large for the format.
+    pub fn get_as(&self, name: &str, storage: Storage) -> Result<TensorData> {
+        let data = self.read(name, "floats", |tensor| tensor.read_as(storage))?;
+        let too_large = data.dtype() == DType::F16
+            && self.tensor(name).is_some_and(|stored| stored.element() != Element::F16)
+            && data.iter::<f16>().any(f16::is_infinite);
+        if too_large {
+            let what = format!("{}: tensor `{name}` in f16", self.path.display());
+            return Err(Error::NonFinite { what });
+        }
+        Ok(data)
     }
 
     /// A float tensor in double precision (row-major).

@@ -3,13 +3,16 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use burn::tensor::TensorData;
+use burn::tensor::{AllocationProperty, Bytes, DType, TensorData};
 use half::slice::HalfFloatSliceExt as _;
 use half::{bf16, f16};
 use trefoil_kernels::MappedFile;
 
 /// Bytes that are converted before they are given back to the system.
 const BLOCK: usize = 1 << 23;
+
+/// Bytes that are converted at a time: they and their floats stay in the cache.
+const CHUNK: usize = 1 << 16;
 
 /// Number format of a stored tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +74,18 @@ struct Piece {
     shape: Vec<usize>,
     /// In numbers, not bytes.
     strides: Vec<usize>,
+}
+
+/// Some bytes of a mapped file.
+struct View {
+    file: Arc<MappedFile>,
+    range: Range<usize>,
+}
+
+impl AsRef<[u8]> for View {
+    fn as_ref(&self) -> &[u8] {
+        &self.file.bytes()[self.range.clone()]
+    }
 }
 
 impl StoredTensor {
@@ -213,27 +228,67 @@ impl StoredTensor {
     /// The pages of the file that were read are given back.
     pub fn read(&self) -> Option<TensorData> {
         let mut values: Vec<f32> = Vec::with_capacity(self.elements());
+        self.for_each_f32(|part| values.extend_from_slice(part))?;
+        Some(TensorData::new(values, self.shape.clone()))
+    }
+
+    /// All numbers of a float tensor as they stand in the file, of which the result keeps the mapping: nothing is read
+    /// before it is used, and what is changed is copied first. Nothing when they have gaps or are not aligned.
+    pub fn mapped(&self) -> Option<TensorData> {
+        let [piece] = self.pieces.as_slice() else { return None };
+        let dtype = match piece.element {
+            Element::F32 => DType::F32,
+            Element::F16 => DType::F16,
+            Element::Bf16 => DType::BF16,
+            _ => return None,
+        };
+        let size = piece.element.size();
+        let end = piece.start + self.elements() * size;
+        let bytes = piece.file.bytes().get(piece.start..end)?;
+        let is_aligned = bytes.as_ptr().addr().is_multiple_of(size);
+        let in_order = piece.strides == row_major(&self.shape);
+        if !is_aligned || !in_order || bytes.is_empty() || cfg!(target_endian = "big") {
+            return None;
+        }
+        let view = View { file: Arc::clone(&piece.file), range: piece.start..end };
+        let bytes = Bytes::from_shared(bytes::Bytes::from_owner(view), AllocationProperty::File);
+        Some(TensorData::from_bytes(bytes, self.shape.clone(), dtype))
+    }
+
+    /// Hands out all numbers of a float tensor as f32, part by part; nothing for integers.
+    pub(super) fn for_each_f32(&self, mut take: impl FnMut(&[f32])) -> Option<()> {
+        let mut part: Vec<f32> = Vec::new();
+        let mut halves: Vec<f16> = Vec::new();
         for piece in &self.pieces {
+            let mut convert = |write: &mut dyn FnMut(&[u8], &mut Vec<f32>)| {
+                piece.for_each(|bytes| {
+                    for bytes in bytes.chunks(CHUNK) {
+                        part.clear();
+                        write(bytes, &mut part);
+                        take(&part);
+                    }
+                });
+            };
             match piece.element {
-                Element::F32 => piece.for_each(|bytes| {
-                    values.extend(words(bytes).map(f32::from_le_bytes));
+                Element::F32 => convert(&mut |bytes, part| {
+                    part.extend(words(bytes).map(f32::from_le_bytes));
                 }),
-                Element::F16 => piece.for_each(|bytes| {
-                    let halves: Vec<f16> = words(bytes).map(f16::from_le_bytes).collect();
-                    let start = values.len();
-                    values.resize(start + halves.len(), 0.0);
-                    halves.convert_to_f32_slice(&mut values[start..]);
+                Element::F16 => convert(&mut |bytes, part| {
+                    halves.clear();
+                    halves.extend(words(bytes).map(f16::from_le_bytes));
+                    part.resize(halves.len(), 0.0);
+                    halves.convert_to_f32_slice(part);
                 }),
-                Element::Bf16 => piece.for_each(|bytes| {
-                    values.extend(words(bytes).map(|word| bf16::from_le_bytes(word).to_f32()));
+                Element::Bf16 => convert(&mut |bytes, part| {
+                    part.extend(words(bytes).map(|word| bf16::from_le_bytes(word).to_f32()));
                 }),
-                Element::F64 => piece.for_each(|bytes| {
-                    values.extend(words(bytes).map(|word| f64::from_le_bytes(word) as f32));
+                Element::F64 => convert(&mut |bytes, part| {
+                    part.extend(words(bytes).map(|word| f64::from_le_bytes(word) as f32));
                 }),
                 _ => return None,
             }
         }
-        Some(TensorData::new(values, self.shape.clone()))
+        Some(())
     }
 
     /// All numbers of a float tensor in double precision; nothing for integers.

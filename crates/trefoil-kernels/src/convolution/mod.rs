@@ -16,6 +16,7 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Tensor, module};
 
 use crate::extension::has_kernel;
+use crate::narrow::widen;
 pub use extension::ConvolutionKernels;
 
 /// Zeros around a picture.
@@ -149,6 +150,8 @@ fn run(
     compose: impl FnOnce(Tensor<4>, Tensor<4>, Option<Tensor<1>>) -> Tensor<4>,
 ) -> Tensor<4> {
     let [outputs, ..] = weight.dims();
+    // Small beside the pictures: converted as a whole.
+    let weight = if weight.dtype() == x.dtype() { weight } else { widen(weight).cast(x.dtype()) };
     if let Some(bias) = &bias {
         assert!(bias.dims() == [outputs], "a bias of {:?} for {outputs} channels", bias.dims());
     }

@@ -11,7 +11,8 @@ use crate::buffer::{contiguous, elements, map_chunks, matrix_shape, rows_per_blo
 use crate::extension::Gradients3;
 use crate::layer_norm::add_up;
 use crate::matrix::Matrix;
-use crate::matrix::tiles::{Cut, Tile, product, product_and_second, product_then};
+use crate::matrix::tiles::{Cut, Factor, Tile, product, product_and_second, product_then};
+use crate::narrow::NarrowFactor;
 use crate::simd::{Isa, Kernel, dispatch};
 
 /// Most elements of a product that the matrix kernels treat as small.
@@ -142,11 +143,30 @@ pub(super) fn forward(
     }
 }
 
+/// As [`forward`], with a weight in fewer bits.
+pub(super) fn forward_narrow(
+    x: &FlexTensor,
+    weight: &NarrowFactor,
+    bias: FlexTensor,
+    activation: Option<Activation>,
+) -> FlexTensor {
+    match activation {
+        None => forward_by::<Identity>(x, weight, bias),
+        Some(activation) => with_function!(activation, F => forward_by::<F>(x, weight, bias)),
+    }
+}
+
 fn forward_with<F: Function>(x: &FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
-    let (weight, bias) = (readable(weight), contiguous(bias));
-    let (weight, bias) = (matrix(&weight).transpose(), elements(&bias));
-    let shape = with_width(x, weight.width());
-    let rows = filled(rows_of(x), weight.width());
+    let weight = readable(weight);
+    forward_by::<F>(x, &matrix(&weight).transpose(), bias)
+}
+
+/// `weight` is `[in, out]`.
+fn forward_by<F: Function>(x: &FlexTensor, weight: &impl Factor, bias: FlexTensor) -> FlexTensor {
+    let bias = contiguous(bias);
+    let (bias, width) = (elements(&bias), weight.shape()[1]);
+    let shape = with_width(x, width);
+    let rows = filled(rows_of(x), width);
     let values = product_then(matrix(&rows), weight, Cut::WEIGHT, |tile| {
         if !(bias.is_empty() && F::IDENTITY) {
             let bias = bias_of(bias, tile);

@@ -1,5 +1,6 @@
 //! Products of whole matrices, tile by tile on all threads.
 
+use std::cell::RefCell;
 use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
@@ -20,6 +21,47 @@ const UNITS: [usize; 2] = [24, 64];
 
 /// Number of tiles that are worth smaller ones.
 const FEWEST: usize = 4;
+
+/// The right factor of a product.
+pub(crate) trait Factor: Sync {
+    /// Rows and columns.
+    fn shape(&self) -> [usize; 2];
+
+    /// The part that begins at `row` and `column` and has `rows` and `columns`, perhaps made in `scratch`.
+    fn part<'a>(
+        &'a self,
+        row_and_rows: [usize; 2],
+        column_and_columns: [usize; 2],
+        scratch: &'a mut Vec<f32>,
+    ) -> Matrix<'a>;
+
+    /// Whether parts are made in the scratch space, which should then stay in the cache.
+    fn is_converted(&self) -> bool;
+}
+
+impl Factor for Matrix<'_> {
+    fn shape(&self) -> [usize; 2] {
+        self.shape
+    }
+
+    fn part<'a>(
+        &'a self,
+        [row, rows]: [usize; 2],
+        [column, columns]: [usize; 2],
+        _: &'a mut Vec<f32>,
+    ) -> Matrix<'a> {
+        self.rows(row, rows).columns(column, columns)
+    }
+
+    fn is_converted(&self) -> bool {
+        false
+    }
+}
+
+thread_local! {
+    /// Where a thread converts parts of a factor.
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
 
 /// How a product is cut into tiles; a function of the shape alone.
 #[derive(Debug, Clone, Copy)]
@@ -131,13 +173,13 @@ impl Unwritten {
 
 /// `lhs rhs`, row-major.
 pub(crate) fn product(lhs: Matrix, rhs: Matrix, cut: Cut) -> Vec<f32> {
-    product_then(lhs, rhs, cut, |_| {})
+    product_then(lhs, &rhs, cut, |_| {})
 }
 
 /// `lhs rhs`, each tile changed by `finish` while it is in the cache.
 pub(crate) fn product_then(
     lhs: Matrix,
-    rhs: Matrix,
+    rhs: &impl Factor,
     cut: Cut,
     finish: impl Fn(&mut Tile) + Sync,
 ) -> Vec<f32> {
@@ -155,22 +197,25 @@ pub(crate) unsafe fn product_and_second(
     finish: impl Fn(&mut Tile) + Sync,
 ) -> [Vec<f32>; 2] {
     let mut second = Unwritten::new([lhs.shape[0], rhs.shape[1]]);
-    let first = fill(lhs, rhs, cut, Some(second.start()), finish);
+    let first = fill(lhs, &rhs, cut, Some(second.start()), finish);
     // SAFETY: the tiles cover the matrix, and each was written by the caller's promise.
     [first, unsafe { second.written() }]
 }
 
 fn fill(
     lhs: Matrix,
-    rhs: Matrix,
+    rhs: &impl Factor,
     cut: Cut,
     second: Option<Start>,
     finish: impl Fn(&mut Tile) + Sync,
 ) -> Vec<f32> {
-    let (shape, depth) = ([lhs.shape[0], rhs.shape[1]], lhs.shape[1]);
+    let (shape, depth) = ([lhs.shape[0], rhs.shape()[1]], lhs.shape[1]);
     let mut output = Unwritten::new(shape);
     let first = output.start();
-    let counts = cut.counts(shape, depth);
+    let mut counts = cut.counts(shape, depth);
+    if rhs.is_converted() {
+        counts[1] = counts[1].max(shape[1].div_ceil(cut.largest[1]));
+    }
     let step = |index: usize| {
         // Neighbours share their part of the right factor.
         let (row, rows) = part(shape[0], UNITS[0], counts[0], index % counts[0]);
@@ -180,7 +225,9 @@ fn fill(
         // second matrix has the shape of the first.
         let tile_of = |start: Start| unsafe { start.tile(at, size, shape[1]) };
         let mut values = tile_of(first);
-        values.set_in_passes(lhs.rows(row, rows), rhs.columns(column, columns));
+        SCRATCH.with_borrow_mut(|scratch| {
+            values.set_in_passes(lhs.rows(row, rows), rhs, column, scratch);
+        });
         finish(&mut Tile { first_column: column, values, second: second.map(tile_of) });
     };
     let count = counts[0] * counts[1];
@@ -201,13 +248,21 @@ impl Matrix<'_> {
 }
 
 impl MatrixMut<'_> {
-    /// `self = lhs * rhs`, in passes over at most [`DEPTH`] columns of `lhs`.
-    fn set_in_passes(&mut self, lhs: Matrix, rhs: Matrix) {
+    /// `self = lhs * rhs`, for the columns of `rhs` from `column` on, in passes over at most [`DEPTH`] columns of
+    /// `lhs`.
+    fn set_in_passes(
+        &mut self,
+        lhs: Matrix,
+        rhs: &impl Factor,
+        column: usize,
+        scratch: &mut Vec<f32>,
+    ) {
         let depth = lhs.shape[1];
         let passes = depth.div_ceil(DEPTH).max(1);
         for pass in 0..passes {
             let (start, count) = part(depth, 1, passes, pass);
-            let (lhs, rhs) = (lhs.columns(start, count), rhs.rows(start, count));
+            let lhs = lhs.columns(start, count);
+            let rhs = rhs.part([start, count], [column, self.shape[1]], scratch);
             if pass == 0 {
                 self.set(lhs, rhs, 1.0);
             } else {

@@ -147,7 +147,7 @@ impl DistillArgs {
             ProblemConfig::Mixture(_) => job.run(&recipe.mixture()?),
             ProblemConfig::Edm(_) => job.run(&recipe.pictures(&device)?),
             ProblemConfig::Unidiffuser(config) => {
-                let folder = model::find(config.model.as_deref())?;
+                let folder = model::find(config.model.as_deref(), talk)?;
                 let cache = self.folder().map(|run| run.join("features.safetensors"));
                 let cache = cache.filter(|_| !self.dry_run);
                 if cache.is_some() {
@@ -320,7 +320,7 @@ fn compare_pictures(
         count: args.count,
         runs: &args.runs,
         pictures: &folder,
-        clip: model::find(None)?,
+        clip: model::find(None, talk)?,
         device: &device,
         stop: interrupt::watch()?,
         talk,

@@ -105,7 +105,19 @@ impl GenerateArgs {
         request.negative = self.negative.clone().or(request.negative);
         request.size = self.size.or(request.size);
         request.edit = edit;
+        if request.negative.is_some() && !request.guidance.is_active() {
+            talk.warn("`--negative` has no effect without guidance");
+        }
         let id = session.id()?;
+        if let Some(record) = record.as_ref().filter(|record| record.model.sha256 == id.sha256)
+            && record.model.precision != id.precision
+        {
+            let (theirs, ours) = (record.model.precision, id.precision);
+            talk.warn(format_args!(
+                "the picture was drawn with weights in {theirs}, these are in {ours}: the result will differ a \
+                 little; choose `--precision {theirs}`"
+            ));
+        }
         if let Some(record) = &record
             && record.model.sha256 != id.sha256
         {

@@ -7,6 +7,7 @@ use unidiffuser::mode::Mode;
 
 use crate::Answer;
 use crate::args::{CountArgs, EitherOutputArgs, ModelArgs, SamplingArgs};
+use crate::hints::hinted;
 use crate::output::Talk;
 use crate::record::Record;
 use crate::results::{Pictures, prepare_texts, write_texts};
@@ -47,6 +48,10 @@ impl VaryArgs {
     }
 
     fn picture(&self, path: &Path, talk: Talk) -> anyhow::Result<Answer> {
+        if !path.exists() && path.extension().is_none() {
+            let message = format!("no such picture: {}", path.display());
+            return Err(hinted(message, "a text that is to be varied goes after `--text`"));
+        }
         let picture = open_picture(path)?;
         let pictures = Pictures::new(&self.output.pictures(), "vary", self.count.count)?;
         let session = Session::open_for(&self.model, &self.sampling, talk)?;

@@ -294,3 +294,52 @@ fn chains_alternate_captions_and_pictures() {
     assert_eq!(refused.code, Some(2));
     assert!(refused.err.contains("both want standard output"), "{}", refused.err);
 }
+
+#[test]
+fn a_negative_prompt_without_guidance_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let args =
+        ["generate", "a cat", "--negative", "a dog", "--steps", "1", "--seed", "1", "-o", "a.png"];
+    let warning = "warning: `--negative` has no effect without guidance\n";
+    let with =
+        |guidance: &str| run(folder.path(), &[&args[..], &["--guidance", guidance]].concat());
+    assert_eq!((with("1").code, with("1").err.as_str()), (Some(0), warning));
+    assert!(!with("3").err.contains(warning));
+}
+
+#[test]
+fn weights_in_fewer_bits_draw_nearly_the_same_and_the_file_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let exact = lines(folder.path(), &args(&["generate", "a cat", "-n", "2", "-o", "f32.png"]));
+    assert_eq!(exact.len(), 2);
+    for (precision, most) in [("f16", 3.0), ("bf16", 20.0), ("int8", 40.0)] {
+        let one = format!("{precision}.png");
+        let start = ["generate", "a cat", "-n", "2", "--precision", precision];
+        let with = |extra: &[&str]| lines(folder.path(), &args(&[&start[..], extra].concat()));
+        with(&["-o", &one, "--batch", "1"]);
+        // The batch changes nothing here either.
+        with(&["-o", "both.png", "--batch", "2"]);
+        for index in 0..2 {
+            let name = |start: &str| at(&format!("{start}-00{index}.png"));
+            let ours = pixels(&name(precision));
+            assert!(ours == pixels(&name("both")), "{precision} {index}");
+            let pairs = ours.iter().zip(pixels(&name("f32")));
+            let total: f64 = pairs.map(|(a, b)| f64::from(a.abs_diff(b))).sum();
+            let mean = total / ours.len() as f64;
+            assert!(mean > 0.0 && mean < most, "{precision} {index}: {mean} levels");
+        }
+        let record = text_inside(&at(&format!("{precision}-000.png")), "trefoil");
+        let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+        assert_eq!(record["model"]["precision"], precision);
+    }
+    let again = run(folder.path(), &["generate", "--from", "int8-000.png", "-o", "again.png"]);
+    assert_eq!(again.code, Some(0), "{again:?}");
+    assert!(again.err.contains("choose `--precision int8`"), "{}", again.err);
+    let same = ["generate", "--from", "int8-000.png", "--dtype", "int8", "-o", "same.png"];
+    assert_eq!(run(folder.path(), &same).err, "");
+    assert!(pixels(&at("same.png")) == pixels(&at("int8-000.png")));
+    let wrong = run(folder.path(), &["generate", "a cat", "--precision", "int4"]);
+    assert_eq!(wrong.code, Some(2));
+    assert!(wrong.err.contains("f32, f16, bf16, int8"), "{}", wrong.err);
+}

@@ -4,8 +4,8 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor};
 use trefoil_core::nn::{
-    Activation, AttentionMask, Embedding, Init, LayerNorm, attention, linear, merge_heads, softmax,
-    split_heads,
+    Activation, AttentionMask, Embedding, Init, LayerNorm, attention, linear, linear_transposed,
+    merge_heads, softmax, split_heads,
 };
 
 use super::CaptionDecoderConfig;
@@ -114,7 +114,7 @@ impl Gpt2 {
     /// - returns: `[B, W, D]`
     pub(super) fn step(&self, tokens: Tensor<2, Int>, cache: &mut Cache) -> Tensor<3> {
         // Beams stand where positions usually do; all of them are at the same position.
-        let position = self.wpe.weight.val().narrow(0, cache.length, 1); // [1, D]
+        let position = self.wpe.rows(cache.length, 1); // [1, D]
         let mut x = self.embed(tokens) + position.unsqueeze::<3>(); // [B, W, D]
         for (block, cache) in self.h.iter().zip(&mut cache.blocks) {
             x = block.step(x, cache);
@@ -149,7 +149,7 @@ impl Gpt2 {
 
     fn add_positions(&self, inputs: Tensor<3>, start: usize) -> Tensor<3> {
         let [_, length, _] = inputs.dims();
-        inputs + self.wpe.weight.val().narrow(0, start, length).unsqueeze::<3>()
+        inputs + self.wpe.rows(start, length).unsqueeze::<3>()
     }
 }
 
@@ -299,11 +299,11 @@ impl Conv1d {
     /// - `x`: `[B, L, in]`
     /// - returns: `[B, L, out]`
     fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        linear(x, self.weight.val().transpose(), Some(self.bias.val()), None)
+        linear_transposed(x, self.weight.val(), Some(self.bias.val()), None)
     }
 
     /// `f(x W + b)`, fused.
     fn forward_activated(&self, x: Tensor<3>, f: Activation) -> Tensor<3> {
-        linear(x, self.weight.val().transpose(), Some(self.bias.val()), Some(f.into()))
+        linear_transposed(x, self.weight.val(), Some(self.bias.val()), Some(f.into()))
     }
 }

@@ -79,7 +79,7 @@ impl ClipText {
     pub fn forward(&self, ids: Tensor<2, Int>) -> Tensor<3> {
         let [_, length] = ids.dims();
         let tables = &self.text_model.embeddings;
-        let positions = tables.position_embedding.weight.val().narrow(0, 0, length); // [L, D]
+        let positions = tables.position_embedding.rows(0, length); // [L, D]
         let x = tables.token_embedding.forward(ids) + positions.unsqueeze::<3>(); // [B, L, D]
         let x = self.text_model.encoder.forward(x, AttentionMask::Causal);
         self.text_model.final_layer_norm.forward(x)

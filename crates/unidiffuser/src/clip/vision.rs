@@ -93,7 +93,7 @@ impl ClipVision {
         let patches = patches.reshape([b, d, h * w]).swap_dims(1, 2); // [B, h w, D]
         let class = model.embeddings.class_embedding.val().reshape([1, 1, d]).expand([b, 1, d]);
         let x = Tensor::cat(vec![class, patches], 1); // [B, 1 + h w, D]
-        let x = x + model.embeddings.position_embedding.weight.val().unsqueeze::<3>();
+        let x = x + model.embeddings.position_embedding.rows(0, 1 + h * w).unsqueeze::<3>();
         model.encoder.forward(model.pre_layrnorm.forward(x), AttentionMask::Full)
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use trefoil_core::nn::Init;
-use trefoil_core::weights::{self, Precision, Store, StoredTensor, WeightFile};
+use trefoil_core::weights::{self, Precision, Storage, Store, StoredTensor, WeightFile};
 use trefoil_core::{Error, Result, fs, params};
 
 use super::Component;
@@ -37,9 +37,17 @@ impl<C: Component> Part<C> {
     /// # Errors
     /// Those of configuring and strict loading, each with the path.
     pub fn load(&self, device: &Device) -> Result<C> {
+        self.load_as(device, Storage::F32)
+    }
+
+    /// As [`Self::load`], with matrices, kernels and tables held in another number format.
+    ///
+    /// # Errors
+    /// As [`Self::load`], and [`Error::NonFinite`] when a weight is too large for the format.
+    pub fn load_as(&self, device: &Device, storage: Storage) -> Result<C> {
         let network = C::build(&self.config, &mut Init::zeros(device))
             .map_err(|e| Error::format(&self.source, e.to_string()))?;
-        weights::load_strict(network, &self.weights, C::IGNORED)
+        weights::load_strict_as(network, &self.weights, C::IGNORED, storage)
     }
 
     /// Number of the weights that the network will have.
@@ -47,9 +55,23 @@ impl<C: Component> Part<C> {
     /// # Errors
     /// [`Error::Format`] when the configuration is not possible.
     pub fn parameters(&self) -> Result<usize> {
+        Ok(self.resident(Storage::F32)? / Precision::F32.size())
+    }
+
+    /// Bytes that the weights take in memory when they are held in this format.
+    ///
+    /// # Errors
+    /// [`Error::Format`] when the configuration is not possible.
+    pub fn resident(&self, storage: Storage) -> Result<usize> {
         let network = C::build(&self.config, &mut Init::zeros(&Device::flex()))
             .map_err(|e| Error::format(&self.source, e.to_string()))?;
-        Ok(params::shapes(&network).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum())
+        let bytes = |shapes: Vec<(String, Vec<usize>)>, storage: Storage| -> usize {
+            shapes.iter().map(|(_, shape)| storage.bytes(shape)).sum()
+        };
+        let weights = params::weights(&network);
+        let rest =
+            bytes(params::shapes(&network), Storage::F32) - bytes(weights.clone(), Storage::F32);
+        Ok(rest + bytes(weights, storage))
     }
 
     /// The tensors of the network, still in their file, after names and shapes were checked.

@@ -1,6 +1,7 @@
 //! A model put together from components in memory, as training makes them.
 
 use burn::module::Module;
+use trefoil_core::weights::Storage;
 use trefoil_core::{Error, Result};
 use trefoil_diffusion::{ScheduleConfig, VpSchedule};
 
@@ -59,6 +60,7 @@ impl UniDiffuser {
             clip_tokenizer: parts.clip_tokenizer,
             text_tokenizer: parts.text_tokenizer,
             schedule: VpSchedule::new(schedule),
+            storage: Storage::F32,
             one_step: None,
             device,
         })

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use trefoil_core::nn::Init;
+use trefoil_core::weights::Storage;
 use trefoil_core::{Error, Result};
 use trefoil_diffusion::{ScheduleConfig, VpSchedule};
 
@@ -140,6 +141,7 @@ impl ModelConfig {
             clip_tokenizer,
             text_tokenizer,
             schedule,
+            storage: Storage::F32,
             one_step: None,
             device: init.device().clone(),
             config: self.clone(),

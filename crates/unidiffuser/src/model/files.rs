@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use serde_json::Value;
+use trefoil_core::weights::Storage;
 use trefoil_core::{Error, Result, fs};
 use trefoil_diffusion::{ScheduleConfig, VpSchedule};
 
@@ -83,8 +84,7 @@ impl ModelFiles {
         Ok(files)
     }
 
-    /// Which layout a path has; what has neither is taken for that of diffusers, whose errors then say what is
-    /// missing.
+    /// Which layout a path has; what has neither is taken for that of diffusers.
     pub fn layout_of(path: &Path) -> Layout {
         let is_diffusers = path.join(INDEX).is_file() || path.join(UVit::FOLDER).is_dir();
         if !is_diffusers && authors::find_uvit(path).is_some() {
@@ -95,6 +95,12 @@ impl ModelFiles {
     }
 
     fn open_diffusers(folder: &Path) -> Result<Self> {
+        if folder.is_dir() && !folder.join(INDEX).is_file() && !folder.join(UVit::FOLDER).is_dir() {
+            let reason = format!(
+                "expected a model: `{INDEX}` with its folders, or `uvit_v1.pth` with the authors' other files"
+            );
+            return Err(Error::format(folder, reason));
+        }
         check_processor(folder)?;
         Ok(Self {
             layout: Layout::Diffusers,
@@ -147,18 +153,27 @@ impl ModelFiles {
     /// # Errors
     /// Those of configuring and strict loading, each with file and field or tensor.
     pub fn load(&self, device: &Device) -> Result<UniDiffuser> {
+        self.load_as(device, Storage::F32)
+    }
+
+    /// As [`Self::load`], with matrices, kernels and tables held in another number format.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; [`Error::NonFinite`] when a weight is too large for the format.
+    pub fn load_as(&self, device: &Device, storage: Storage) -> Result<UniDiffuser> {
         let [clip_tokenizer, text_tokenizer] = self.tokenizers()?;
         let schedule =
             self.schedule.init().map_err(|e| Error::config("schedule", e.to_string()))?;
         Ok(UniDiffuser {
-            uvit: self.uvit.load(device)?,
-            autoencoder: self.autoencoder.load(device)?,
-            text_encoder: self.text_encoder.load(device)?,
-            image_encoder: self.image_encoder.load(device)?,
-            caption_decoder: self.caption_decoder.load(device)?,
+            uvit: self.uvit.load_as(device, storage)?,
+            autoencoder: self.autoencoder.load_as(device, storage)?,
+            text_encoder: self.text_encoder.load_as(device, storage)?,
+            image_encoder: self.image_encoder.load_as(device, storage)?,
+            caption_decoder: self.caption_decoder.load_as(device, storage)?,
             clip_tokenizer,
             text_tokenizer,
             schedule: VpSchedule::new(schedule),
+            storage,
             one_step: None,
             device: device.clone(),
             config: self.config(),

@@ -57,6 +57,25 @@ fn one_step<'a>(model: &'a UniDiffuser, request: &Request) -> Result<Option<&'a 
     Ok(Some(found))
 }
 
+/// Looks at every evaluation of a run, and may put other numbers in its place: what a comparison with a recorded run
+/// needs.
+pub(crate) trait Watch {
+    /// The state `[B, D]` that the network is about to see; it sees what is returned.
+    fn state(&mut self, x: Tensor<2>) -> Tensor<2>;
+
+    /// The guided noise `[B, D]` in it; the solver goes on with what is returned.
+    fn noise(&mut self, predicted: Tensor<2>) -> Tensor<2>;
+}
+
+/// What may be special about a run.
+#[derive(Default)]
+pub(super) struct Course<'a> {
+    /// The picture that it begins with.
+    pub(super) edited: Option<&'a EditedCode>,
+    /// Who looks at its evaluations.
+    pub(super) watch: Option<&'a mut dyn Watch>,
+}
+
 /// What the caller sees during a run: network evaluations so far and the predicted clean codes.
 type OnEvaluation<'a> = &'a mut dyn FnMut(usize, &Codes) -> ControlFlow<()>;
 
@@ -122,16 +141,28 @@ impl<'a> Sampling<'a> {
         noise: &mut dyn NoiseSource,
         on_evaluation: OnEvaluation<'_>,
     ) -> Result<Codes, GenerateError> {
-        self.run_from(task, condition, None, noise, on_evaluation)
+        self.run_on(task, condition, Course::default(), noise, on_evaluation)
     }
 
-    /// [`Sampling::run`] from a picture instead of from noise alone: the state begins as the picture with the noise of
-    /// the first level, and what the mask keeps is predicted to be what it is.
-    pub(super) fn run_from(
+    /// [`Sampling::run`] with somebody who looks at every evaluation.
+    pub(crate) fn run_watched(
         &self,
         task: Task,
         condition: &Codes,
-        edited: Option<&EditedCode>,
+        noise: &mut dyn NoiseSource,
+        watch: &mut dyn Watch,
+    ) -> Result<Codes, GenerateError> {
+        let course = Course { watch: Some(watch), ..Course::default() };
+        self.run_on(task, condition, course, noise, &mut |_, _| ControlFlow::Continue(()))
+    }
+
+    /// [`Sampling::run`], watched, or from a picture instead of from noise alone: then the state begins as the picture
+    /// with the noise of the first level, and what the mask keeps is predicted to be what it is.
+    pub(super) fn run_on(
+        &self,
+        task: Task,
+        condition: &Codes,
+        Course { edited, mut watch }: Course<'_>,
         noise: &mut dyn NoiseSource,
         on_evaluation: OnEvaluation<'_>,
     ) -> Result<Codes, GenerateError> {
@@ -151,9 +182,12 @@ impl<'a> Sampling<'a> {
         let x = shapes.join(start);
 
         let noise = RefCell::new(noise);
-        let mut model = from_fn(|x: Tensor<2>, n| {
+        let mut model = from_fn(|mut x: Tensor<2>, n| {
+            if let Some(watch) = &mut watch {
+                x = watch.state(x);
+            }
             let predicted = self.predict(task, (x.clone(), n), &condition, *noise.borrow_mut());
-            Ok::<_, Infallible>(match edited {
+            let predicted = match edited {
                 Some(edited) => {
                     let level = self.level(n);
                     let parts = |x| shapes.split(x);
@@ -161,6 +195,10 @@ impl<'a> Sampling<'a> {
                     edited.hold(&state, &mut predicted, level);
                     Shapes::join_codes(predicted)
                 }
+                None => predicted,
+            };
+            Ok::<_, Infallible>(match &mut watch {
+                Some(watch) => watch.noise(predicted),
                 None => predicted,
             })
         });

@@ -1,8 +1,10 @@
 //! What is known of a model before it is loaded.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use trefoil_core::Result;
-use trefoil_core::weights::{StoredTensor, WeightFile};
+use trefoil_core::weights::{Storage, StoredTensor, WeightFile};
 use unidiffuser::folder::{Component, Part};
 use unidiffuser::model::ModelFiles;
 
@@ -38,6 +40,8 @@ pub(super) struct ComponentInfo {
 struct Memory {
     /// Weights, in single precision.
     weights: usize,
+    /// Weights, in each format in which they can be held.
+    held: BTreeMap<&'static str, usize>,
     /// One guided evaluation of the noise predictor for one sample.
     evaluation: usize,
     /// Decoding one picture.
@@ -65,6 +69,8 @@ impl Info {
         let widest = config.autoencoder.block_out_channels.iter().take(2).max().copied();
         let decoding = 3 * config.image_size().pow(2) * widest.unwrap_or(0) * F32;
         let weights = components.iter().map(|c| c.parameters).sum::<usize>() * F32;
+        let held = Storage::ALL.map(|storage| Ok((storage.name(), resident(files, storage)?)));
+        let held = held.into_iter().collect::<Result<_>>()?;
         Ok(Self {
             folder: files.folder.display().to_string(),
             layout: files.layout.to_string(),
@@ -72,7 +78,7 @@ impl Info {
             image_size: config.image_size(),
             licence: licence(files, components[0].parameters),
             components,
-            memory: Memory { weights, evaluation, decoding, available: available() },
+            memory: Memory { weights, held, evaluation, decoding, available: available() },
         })
     }
 
@@ -92,18 +98,30 @@ impl Info {
             format!("  {name:<16}{parameters:>12} parameters {size:>12}  {precision:<5} {file}")
         }));
         lines.push(format!("  licence: {}", self.licence));
-        let Memory { weights, evaluation, decoding, available } = self.memory;
+        let Memory { weights, ref held, evaluation, decoding, available } = self.memory;
+        let less = held.iter().filter(|(_, bytes)| **bytes < weights);
+        let less: Vec<String> =
+            less.map(|(name, bytes)| format!("{} in {name}", mb(*bytes))).collect();
         let free =
             available.map_or_else(String::new, |bytes| format!("; free here: {}", mb(bytes)));
         lines.push(format!(
-            "  memory: {} for the weights, about {} more for a guided evaluation and {} for decoding a picture{free}",
-            mb(weights), mb(evaluation), mb(decoding)
+            "  memory: {} for the weights ({}), about {} more for a guided evaluation and {} for decoding a picture{free}",
+            mb(weights), less.join(", "), mb(evaluation), mb(decoding)
         ));
         if available.is_some_and(|free| free < weights + evaluation.max(decoding)) {
             lines.push("  this is more than is free: the model will not run well here".into());
         }
         lines
     }
+}
+
+/// Bytes of all weights, held in this format.
+fn resident(files: &ModelFiles, storage: Storage) -> Result<usize> {
+    Ok(files.uvit.resident(storage)?
+        + files.autoencoder.resident(storage)?
+        + files.text_encoder.resident(storage)?
+        + files.image_encoder.resident(storage)?
+        + files.caption_decoder.resident(storage)?)
 }
 
 fn component<C: Component>(part: &Part<C>) -> Result<ComponentInfo> {
