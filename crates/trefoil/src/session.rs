@@ -103,6 +103,17 @@ impl Session {
             let message = format!("`--guidance` has no meaning for the mode `{mode}`");
             return Err(hinted(message, "leave it out: there is nothing to be guided to"));
         }
+        if args.one_step.is_some() {
+            let unused = [
+                ("--steps", args.steps.is_some()),
+                ("--solver", args.solver.is_some()),
+                ("--guidance", args.guidance.is_some()),
+            ];
+            if let Some((option, _)) = unused.iter().find(|(_, given)| *given) {
+                let message = format!("`{option}` has no meaning with `--one-step`");
+                return Err(hinted(message, "leave it out: there is one step, and no guidance"));
+            }
+        }
         let steps = args.steps.map(|n| n as usize);
         let asked = Recommended { guidance: args.guidance, steps, solver: args.solver };
         let mut request = self.recommended.request(mode, args.sampler, &asked);

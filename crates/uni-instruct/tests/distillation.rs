@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use burn::tensor::{Device, Tensor, TensorData};
 use trefoil_train::{Outcome, ProgressMode, RunFolder, StopFlag};
-use uni_instruct::Recipe;
+use uni_instruct::objective::{Estimator, Expanded, Views};
 use uni_instruct::recipe::Report;
 use uni_instruct::toy::{ToyProblem, ToyStudent};
+use uni_instruct::{Divergence, Recipe};
 
 /// Small and quick settings behind a method.
 fn recipe(head: &str, problem: &str, train: &str) -> Recipe {
@@ -198,4 +200,52 @@ fn forward_kl_matches_moments_with_learned_networks() {
     let (mean, deviation) = (number(gaussian.mean.val()), number(gaussian.map.val()).abs());
     assert!((mean - 0.275).abs() < 0.03, "mean {mean}");
     assert!((deviation - 1.7336).abs() < 0.03, "deviation {deviation}");
+}
+
+/// SiD with alpha above one has no force that brings back a Gaussian student which is much too wide. With the
+/// variances `V` and `Q` of student and teacher after the noise, the derivative of its loss in `V` is
+///
+/// ```text
+/// (1/Q - 1/V) (2/V + kappa (1/Q - 1/V)),   kappa = 2 - 2 alpha,
+/// ```
+///
+/// which changes its sign at `V = (1 + 1/(alpha - 1)) Q`: at six times the teacher's for alpha 1.2, never for 1/2 and 1.
+#[test]
+fn sid_with_alpha_above_one_pushes_a_wide_student_outwards() {
+    let device = Device::flex().autodiff();
+    let (sigma, q) = (0.5_f64, 1.0_f64);
+    // Three nodes in each direction are exact for the quadratic loss.
+    let nodes = [(-(3.0_f64.sqrt()), 1.0 / 6.0), (0.0, 2.0 / 3.0), (3.0_f64.sqrt(), 1.0 / 6.0)];
+    let grid: Vec<_> = nodes.iter().flat_map(|a| nodes.map(|b| (a.0, b.0, a.1 * b.1))).collect();
+    let column = |of: &dyn Fn(&(f64, f64, f64)) -> f64| {
+        let values: Vec<f32> = grid.iter().map(|node| of(node) as f32).collect();
+        Tensor::<2>::from_data(TensorData::new(values, [grid.len(), 1]), &device)
+    };
+    let derivative = |alpha: f64, v: f64| {
+        let b = Tensor::<2>::from_floats([[(v - sigma * sigma).sqrt() as f32]], &device);
+        let b = b.require_grad();
+        let x0 = column(&|node| node.0).matmul(b.clone());
+        let x = x0.clone() + column(&|node| sigma * node.1);
+        let views = Views {
+            teacher: x.clone() * (1.0 - sigma * sigma / q),
+            fake: x.clone() * (1.0 - sigma * sigma / v),
+            x0,
+            x,
+            sigma: &[sigma; 9],
+            log_ratio: None,
+        };
+        let weights = vec![Divergence::ReverseKl.weights(0.0); grid.len()];
+        let loss = Estimator::Expanded(Expanded::sid(alpha)).loss(&views, &weights);
+        let loss = (loss * column(&|node| node.2)).sum() * (2.0 / sigma.powi(4));
+        let slope = b.grad(&loss.backward()).expect("a gradient").into_data();
+        // In the deviation b, and V = b^2 + sigma^2.
+        slope.iter::<f64>().next().unwrap() / (2.0 * (v - sigma * sigma).sqrt())
+    };
+    for (alpha, v) in [(0.5, 7.0), (1.0, 7.0), (1.2, 0.5), (1.2, 5.0), (1.2, 7.0), (1.2, 20.0)] {
+        let gap = 1.0 / q - 1.0 / v;
+        let expected = gap * (2.0 / v + (2.0 - 2.0 * alpha) * gap);
+        let found = derivative(alpha, v);
+        assert!((found - expected).abs() < 1e-4, "{alpha} {v}: {found}, expected {expected}");
+        assert_eq!(found < 0.0, v < q || (alpha > 1.0 && v > 6.0 * q), "{alpha} {v}: {found}");
+    }
 }

@@ -105,11 +105,13 @@ impl PictureArgs {
         let session = Session::open_for(&self.model, &self.sampling, talk)?;
         let mut sampling = self.sampling.clone();
         sampling.seed = Some(sampling.seed.unwrap_or(0));
+        // Steps and guidance are those of the many-step model, which is measured in any case.
+        let one_step = sampling.one_step.take().is_some();
         let request = session.request(Mode::TextToImage, &sampling)?;
         let caption_guidance =
             self.caption_guidance.map(GuidanceScale::new).transpose()?.unwrap_or(request.guidance);
         let mut generators = vec![Generator::ManySteps];
-        if request.one_step {
+        if one_step {
             generators.push(Generator::OneStep);
         }
         let options = EvaluateOptions {

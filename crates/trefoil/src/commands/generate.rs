@@ -159,7 +159,7 @@ impl GenerateArgs {
     fn again(&self, session: &Session, record: &Record) -> anyhow::Result<Request> {
         let mode = if self.prompt.is_some() { Mode::TextToImage } else { record.mode };
         let mut sampling = self.sampling.clone();
-        if sampling.guidance.is_none() && mode.is_guided() {
+        if sampling.guidance.is_none() && sampling.one_step.is_none() && mode.is_guided() {
             sampling.guidance = Some(record.settings.guidance);
         }
         let mut request = session.request(mode, &sampling)?;

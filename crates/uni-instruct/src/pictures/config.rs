@@ -134,17 +134,17 @@ impl PicturesConfig {
         for stage in &plan.stages {
             let objective = &stage.objective;
             let needs = [
-                ("objective.reward", objective.reward != 0.0, "a reward"),
-                ("objective.fidelity", objective.fidelity != 0.0, "an observation"),
+                ("objective.reward", objective.reward != 0.0, "reward"),
+                ("objective.fidelity", objective.fidelity != 0.0, "observation"),
                 (
                     "objective.fake.kind",
                     objective.fake.kind == FakeKind::Reference,
-                    "a picture to be edited",
+                    "reference to be edited",
                 ),
             ];
             for (field, needed, what) in needs {
                 if needed {
-                    return bad(field, format!("pictures have no {}", &what[2..]));
+                    return bad(field, format!("pictures have no {what}"));
                 }
             }
             let guided = objective.guidance.is_on() && self.conditional == Some(false);

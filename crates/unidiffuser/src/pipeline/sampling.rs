@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 
 use burn::tensor::{Tensor, TensorData};
 use trefoil_core::Error;
-use trefoil_diffusion::{GuidanceScale, Level, Sampler, SolveError, from_fn};
+use trefoil_diffusion::{GuidanceScale, Level, Sampler, SolveError, SolverConfig, from_fn};
 
 use super::edit::EditedCode;
 use super::shapes::{Shapes, latent_shape};
@@ -94,6 +94,10 @@ impl<'a> Sampling<'a> {
         let mut solver = request.solver;
         if let Some(edit) = &request.edit {
             solver.start = edit.strength;
+        }
+        if request.one_step {
+            // Not asked for a step; only its grid exists.
+            solver = SolverConfig::default();
         }
         let sampler = solver.build(&model.schedule)?;
         let away = match (&request.negative, request.unconditional) {
