@@ -4,10 +4,12 @@
     trefoil models convert ORIGINAL CONVERTED --precision f32
     python converted_in_diffusers.py ORIGINAL CONVERTED
 
-The first folder is the reference, for example one that `unidiffuser_oracle.py` wrote (`DIR/hf`). Exits with 1 when a
-relative difference is above `--tolerance` (0: the conversion lost nothing).
+The first folder is the reference, for example one that `unidiffuser_oracle.py` wrote (`DIR/hf`). When it holds the authors'
+files (`DIR/orig`), those of CONVERTED are opened by `torch.load` with `weights_only=True` and compared tensor by tensor.
+Exits with 1 when a relative difference is above `--tolerance` (0: the conversion lost nothing).
 """
 import argparse
+import glob
 import os
 import sys
 
@@ -52,6 +54,16 @@ def compute(folder):
     }
 
 
+def authors(folder):
+    """The tensors of the authors' files, without the frozen CLIP and the masks in the caption decoder."""
+    found = {}
+    for path in sorted(glob.glob(os.path.join(folder, "*.pth"))):
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        unused = lambda k: k.startswith("module.clip") or k.endswith((".attn.bias", ".attn.masked_bias")) and ".h." in k
+        found.update({f"{os.path.basename(path)}: {k}": v.float() for k, v in state.items() if not unused(k)})
+    return found
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ap.add_argument("original")
@@ -59,8 +71,20 @@ def main():
     ap.add_argument("--tolerance", type=float, default=0.0)
     args = ap.parse_args()
     torch.set_grad_enabled(False)
-    expected, found = compute(args.original), compute(args.converted)
-    failed = False
+    of_authors = bool(glob.glob(os.path.join(args.original, "uvit_v*.pth")))
+    read = authors if of_authors else compute
+    expected, found = read(args.original), read(args.converted)
+    failed = expected.keys() != found.keys()
+    if failed:
+        print("not in both:", ", ".join(sorted(expected.keys() ^ found.keys())))
+    worst = 0.0
+    for name in expected.keys() & found.keys() if of_authors else ():
+        a, b = expected[name], found[name]
+        same = a.shape == b.shape
+        worst = max(worst, ((a - b).abs().max() / a.abs().max().clamp(min=1e-12)).item() if same else float("inf"))
+    if of_authors:
+        print(f"{len(expected)} tensors of PyTorch's files, largest difference {worst:.1e}")
+        sys.exit(1 if failed or worst > args.tolerance else 0)
     for name, value in expected.items():
         other = found[name]
         same = value.shape == other.shape

@@ -296,14 +296,17 @@ def single_precision_error(root, out):
 
 
 def pipelines(root, manifest, out):
-    """Runs of diffusers' pipeline with all its draws: the last state, what was decoded, and the manifest's part about
-    them in `pipelines.json`."""
+    """Runs of diffusers' pipeline with all its draws: the last state (of the joint run, whose end hangs on the last bit of
+    the noise, every state and every guided prediction), what was decoded, and the manifest's part about them in
+    `pipelines.json`."""
     facts = {}
     for name in ("inputs", "joint", "text2img", "text2img_noguidance_np", "img2text", "img", "text"):
         group = f"pipeline_{name}"
         src = load_file(os.path.join(root, group + ".safetensors"))
         keep = {k: v for k, v in src.items() if k.startswith(("noise.", "vae_noise.")) or k in ("images", "image")}
-        if "latents" in src:
+        if name == "joint":
+            keep.update({k: src[k] for k in ("latents", "noise_pred")})
+        elif "latents" in src:
             keep["latents"] = src["latents"][-1:]
         write(out, group, keep)
         facts[group] = {k: v for k, v in manifest["groups"][group].items() if k in ("prompt", "guidance_scale", "steps", "text")}

@@ -25,14 +25,26 @@ struct Step {
 /// All of them. Formatting and layers take a second; of the builds, the tests come first because they
 /// matter most. Everything uses the release profile: the networks are too slow without optimisation, and
 /// dependencies are compiled for one profile only.
-const STEPS: [Step; 5] = [
+const STEPS: [Step; 6] = [
     Step { name: "format", run: || run(&["fmt", "--all", "--check"]) },
     Step { name: "layers", run: layers::check },
     Step { name: "test", run: || run(&["test", "--release"]) },
     Step {
+        name: "hub",
+        run: || run(&["test", "--release", "--features", "trefoil-core/hub", "--test", "hub"]),
+    },
+    Step {
         name: "clippy",
         run: || {
             run(&["clippy", "--workspace", "--all-targets", "--release", "--", "-D", "warnings"])
+        },
+    },
+    // What the workspace in `large/`, which takes half an hour to build, uses of this one.
+    Step {
+        name: "large-logs",
+        run: || {
+            let what = ["clippy", "--package", "uditsr", "--features", "large-logs", "--release"];
+            run(&[&what[..], &["--", "-D", "warnings"]].concat())
         },
     },
     Step {

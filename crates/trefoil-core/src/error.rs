@@ -100,6 +100,15 @@ pub enum Error {
         misshapen: Vec<Misfit>,
     },
 
+    /// The Hub refuses, is not there, or sends something else.
+    #[error("{url}: {reason}")]
+    Hub {
+        /// The address, or what was asked for.
+        url: String,
+        /// What it says, or what was expected and found.
+        reason: String,
+    },
+
     /// A device that does not exist or is not part of this build.
     #[error("device `{name}`: {reason}")]
     Device {

@@ -32,6 +32,35 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_str(&read_to_string(path)?).map_err(|e| Error::format(path, e.to_string()))
 }
 
+/// Reads a JSON file that Python may have written: its bare words `NaN`, `Infinity` and `-Infinity`, which JSON does
+/// not have, become `null`.
+///
+/// # Errors
+/// As [`read_json`].
+pub fn read_python_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = strict_json(&read_to_string(path)?);
+    serde_json::from_str(&text).map_err(|e| Error::format(path, e.to_string()))
+}
+
+fn strict_json(text: &str) -> String {
+    const WORDS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    let (mut quoted, mut escaped) = (false, false);
+    while let Some(c) = rest.chars().next() {
+        if !quoted && let Some(word) = WORDS.iter().find(|word| rest.starts_with(**word)) {
+            out.push_str("null");
+            rest = &rest[word.len()..];
+            continue;
+        }
+        quoted ^= c == '"' && !escaped;
+        escaped = quoted && c == '\\' && !escaped;
+        out.push(c);
+        rest = &rest[c.len_utf8()..];
+    }
+    out
+}
+
 /// Writes a value as indented JSON, atomically.
 ///
 /// # Errors
@@ -94,6 +123,13 @@ fn set_default_permissions(_: &std::fs::File) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bare_words_of_python_become_null_outside_of_strings() {
+        let text = r#"{"a": -Infinity, "NaN\" Infinity": [NaN, "NaN"], "é": Infinity, "b\\": NaN}"#;
+        let expected = r#"{"a": null, "NaN\" Infinity": [null, "NaN"], "é": null, "b\\": null}"#;
+        assert_eq!(strict_json(text), expected);
+    }
 
     #[test]
     fn a_failed_write_keeps_the_old_file_and_leaves_no_other() {

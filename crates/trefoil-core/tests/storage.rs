@@ -105,7 +105,7 @@ fn conversion_on_the_way_changes_nothing() {
         let path = folder.path().join(format!("{d_in}.safetensors"));
         let precision = trefoil_core::weights::Precision::F32;
         let tensors = [("weight".to_string(), weight)];
-        trefoil_core::weights::save(&path, &tensors, precision, BTreeMap::new()).unwrap();
+        trefoil_core::weights::save(&path, &tensors, precision, BTreeMap::default()).unwrap();
         let file = WeightFile::open(&path).unwrap();
         let x = Seed(8).stream("x", 0).normal_tensor::<2>([rows, d_in], &device);
         for storage in NARROW {
@@ -152,7 +152,7 @@ fn matrices_kernels_and_tables_are_held_narrow_and_nothing_else() {
     let network = build(&mut Init::random(Seed(1), &device));
     let precision = trefoil_core::weights::Precision::F32;
     let tensors = params::export(&network);
-    trefoil_core::weights::save(&path, &tensors, precision, BTreeMap::new()).unwrap();
+    trefoil_core::weights::save(&path, &tensors, precision, BTreeMap::default()).unwrap();
     let file = WeightFile::open(&path).unwrap();
     let names: Vec<String> = params::weights(&network).into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["table.weight", "inner.weight", "conv.weight", "short.weight"]);
@@ -186,7 +186,7 @@ fn what_half_precision_cannot_hold_is_an_error_that_names_it() {
     let path = folder.path().join("large.safetensors");
     let tensors = [("weight".to_string(), burn::tensor::TensorData::from([[1e5f32, 1.0]]))];
     let precision = trefoil_core::weights::Precision::F32;
-    trefoil_core::weights::save(&path, &tensors, precision, BTreeMap::new()).unwrap();
+    trefoil_core::weights::save(&path, &tensors, precision, BTreeMap::default()).unwrap();
     let error = WeightFile::open(&path).unwrap().get_as("weight", Storage::F16).unwrap_err();
     assert!(error.to_string().ends_with("tensor `weight` in f16 is not finite"), "{error}");
     assert!(error.to_string().contains("large.safetensors"), "{error}");

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
+use trefoil_core::Error;
 use trefoil_core::weights::torch::embedded_storage;
-use trefoil_core::weights::{Element, WeightFile};
+use trefoil_core::weights::{Element, Precision, StoredTensor, WeightFile, save_torch};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/torch").join(name)
@@ -43,6 +44,48 @@ fn every_container_has_the_same_tensors() {
     let words = open("zip.pth").get_integers("module.words").unwrap();
     assert_eq!(words, (vec![-70000, 5], vec![2, 1]));
     assert_eq!(open("old.bin").tensor("module.half").unwrap().element(), Element::F16);
+}
+
+/// What is written is read again, by this reader and, as `reference/converted_in_diffusers.py` shows, by `torch.load`.
+#[test]
+fn a_written_file_has_the_same_tensors() {
+    let file = open("zip.pth");
+    let floats: Vec<(String, StoredTensor)> = file
+        .tensors()
+        .filter(|(_, tensor)| tensor.element().is_float())
+        .map(|(name, tensor)| (name.to_string(), tensor.clone()))
+        .collect();
+    let dir = tempfile::tempdir().unwrap();
+    for (precision, element) in [
+        (Precision::F32, Element::F32),
+        (Precision::F16, Element::F16),
+        (Precision::Bf16, Element::Bf16),
+    ] {
+        let path = dir.path().join("model.pth");
+        save_torch(&path, &floats, precision).unwrap();
+        let again = WeightFile::open(&path).unwrap();
+        let mut names: Vec<&str> = floats.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(again.names().unwrap(), names);
+        for (name, tensor) in &floats {
+            let found = again.tensor(name).unwrap();
+            assert_eq!((found.shape(), found.element()), (tensor.shape(), element), "{name}");
+            let pairs = found.read_f64().unwrap().into_iter().zip(tensor.read_f64().unwrap());
+            let digits = if precision == Precision::Bf16 { 8 } else { 11 };
+            for (found, expected) in pairs {
+                let limit = match precision {
+                    Precision::F32 => expected.abs() * 1e-7,
+                    _ => expected.abs() * 0.5_f64.powi(digits) + 1e-7,
+                };
+                assert!((found - expected).abs() <= limit, "{name}: {found} {expected}");
+            }
+        }
+    }
+    // The largest number of half precision is 65504.
+    let large = vec![("w".to_string(), burn::tensor::TensorData::from([1e6f32]))];
+    let path = dir.path().join("large.pth");
+    assert!(matches!(save_torch(&path, &large, Precision::F16), Err(Error::NonFinite { .. })));
+    assert!(!path.exists());
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub enum Unit {
     Rank,
     /// dB.
     Decibel,
+    /// s.
+    Seconds,
     /// A distance or similarity in the space of the features, without a unit of its own.
     Distance,
     /// A training or evaluation loss, in nats where it is a log-likelihood.
@@ -30,6 +32,7 @@ impl Unit {
             Self::Fraction => format!("{:.2} %", 100.0 * value),
             Self::Rank => format!("{value:.1}"),
             Self::Decibel => format!("{value:.2} dB"),
+            Self::Seconds => format!("{value:.4} s"),
             Self::Distance | Self::Loss => format!("{value:.4}"),
         }
     }

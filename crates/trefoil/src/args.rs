@@ -116,6 +116,16 @@ pub(crate) struct SamplingArgs {
     /// Samples that go through the network together; changes speed and memory, not the result
     #[arg(long, default_value = "4", value_name = "N", value_parser = at_least_one)]
     pub(crate) batch: usize,
+    /// One pass of a distilled generator in place of steps: the model's own, or that of a folder
+    #[arg(
+        long,
+        value_name = "DIR",
+        num_args = 0..=1,
+        require_equals = true,
+        conflicts_with_all = ["steps", "guidance", "solver"]
+    )]
+    #[expect(clippy::option_option, reason = "not given, given, given with a folder")]
+    pub(crate) one_step: Option<Option<PathBuf>>,
 }
 
 /// How many results.

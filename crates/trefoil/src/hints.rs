@@ -87,6 +87,16 @@ fn of_core(error: &CoreError) -> Option<&'static str> {
              model folder again, or look at it with `trefoil inspect`",
         ),
         CoreError::NonFinite { .. } => Some("lower `--guidance`, or take more `--steps`"),
+        CoreError::Hub { reason, .. } if reason.contains("401") || reason.contains("403") => Some(
+            "set HF_TOKEN to a token that may read this model, or log in by `hf auth login`; some models ask to accept \
+             their licence on their page first",
+        ),
+        CoreError::Hub { reason, .. } if reason.contains("404") => {
+            Some("check the name and the revision")
+        }
+        CoreError::Hub { .. } => {
+            Some("run the command again: what arrived is kept; HF_ENDPOINT names another server")
+        }
         _ => None,
     }
 }

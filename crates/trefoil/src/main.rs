@@ -6,9 +6,11 @@
 mod answers;
 mod args;
 mod commands;
+mod fetch;
 mod hints;
 mod interrupt;
 mod model;
+mod one_step;
 mod output;
 mod record;
 mod results;

@@ -14,7 +14,9 @@ use trefoil_diffusion::{GuidanceScale, SolverKind};
 
 use unidiffuser::model::ModelFiles;
 
+use crate::fetch::fetch;
 use crate::hints::hinted;
+use crate::output::Talk;
 
 /// The model that comes with the repository.
 pub(crate) const SHIPPED: &str = "models/openmoji-32";
@@ -91,8 +93,8 @@ fn sha256(paths: &[PathBuf]) -> CoreResult<String> {
 }
 
 /// What was asked for, or the model of the repository: a model folder, the file of a noise predictor, or the name of a
-/// model in the cache of the Hugging Face libraries.
-pub(crate) fn find(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
+/// model in the cache of the Hugging Face libraries, which is fetched where it is missing.
+pub(crate) fn find(asked: Option<&Path>, talk: Talk) -> anyhow::Result<PathBuf> {
     let Some(path) = asked else {
         return shipped(SHIPPED).ok_or_else(|| {
             let message = format!("no model: {SHIPPED} is neither here nor beside the program");
@@ -107,11 +109,10 @@ pub(crate) fn find(asked: Option<&Path>) -> anyhow::Result<PathBuf> {
         let message = format!("no such model folder: {}", path.display());
         return Err(hinted(message, "give a folder with model_index.json by `--model`"));
     };
-    cache.find(&id).ok_or_else(|| {
-        let message =
-            format!("no such model folder: {id}, nor is it in {}", cache.root().display());
-        hinted(message, format!("fetch it with `hf download {}/{}`", id.owner, id.name))
-    })
+    match cache.find(&id) {
+        Some(folder) => Ok(folder),
+        None => fetch(&cache, &id, talk),
+    }
 }
 
 /// Looks for a folder of the repository above the current folder, above the program, and in the source tree of

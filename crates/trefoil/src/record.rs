@@ -68,6 +68,9 @@ pub(crate) struct Settings {
     /// Height and width, where they are not the model's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) size: Option<[usize; 2]>,
+    /// Whether one pass of a distilled generator made it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) one_step: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -90,11 +93,12 @@ impl Record {
             seed: request.seed.0,
             index: generated.index,
             settings: Settings {
-                steps: solver.steps,
+                steps: if request.one_step { 1 } else { solver.steps },
                 guidance: request.guidance,
                 solver,
                 procedure: request.procedure,
                 size: request.size,
+                one_step: request.one_step,
             },
             model: model.clone(),
         }

@@ -12,6 +12,7 @@ use trefoil_diffusion::SolverConfig;
 use trefoil_train::{Progress, StopFlag};
 use unidiffuser::mode::Mode;
 use unidiffuser::model::{ModelFiles, UniDiffuser};
+use unidiffuser::one_step::{self, OneStep};
 use unidiffuser::pipeline::{self, GenerateError, Generated, Procedure, Request};
 
 use crate::args::{DEFAULT_STEPS, ModelArgs, SamplingArgs};
@@ -35,7 +36,7 @@ pub(crate) struct Session {
 impl Session {
     /// Finds and loads the model.
     pub(crate) fn open(args: &ModelArgs, talk: Talk) -> anyhow::Result<Self> {
-        let folder = model::find(args.model.as_deref())?;
+        let folder = model::find(args.model.as_deref(), talk)?;
         let recommended = Recommended::read(&folder)?;
         let device = args.device.device.device()?;
         tracing::info!("loading {}", folder.display());
@@ -47,6 +48,39 @@ impl Session {
         }
         let model = files.load_as(&device, args.precision)?;
         Ok(Self { model, talk, files, recommended, stop: interrupt::watch()? })
+    }
+
+    /// [`Session::open`], with the one-step generator that the options ask for.
+    pub(crate) fn open_for(
+        args: &ModelArgs,
+        sampling: &SamplingArgs,
+        talk: Talk,
+    ) -> anyhow::Result<Self> {
+        let mut session = Self::open(args, talk)?;
+        if let Some(folder) = &sampling.one_step {
+            session.load_one_step(folder.as_deref())?;
+        }
+        Ok(session)
+    }
+
+    /// Loads the one-step generator of a folder, by default that of the model.
+    pub(crate) fn load_one_step(&mut self, folder: Option<&Path>) -> anyhow::Result<()> {
+        let own = self.files.folder.join(one_step::FOLDER);
+        let folder = folder.unwrap_or(&own);
+        if !folder.is_dir() {
+            let message = format!("no one-step generator: {} is not there", folder.display());
+            let hint =
+                "distil one with `trefoil distill` and name its folder, --one-step=RUN/model";
+            return Err(hinted(message, hint));
+        }
+        let device = self.model.device().clone();
+        self.model.one_step = Some(OneStep::open(folder, &self.model.config.uvit, &device)?);
+        Ok(())
+    }
+
+    /// Whether the model comes with a one-step generator.
+    pub(crate) fn has_one_step(&self) -> bool {
+        self.files.folder.join(one_step::FOLDER).is_dir()
     }
 
     /// Which model it is.
@@ -83,6 +117,7 @@ impl Session {
         request.guidance = args.guidance.or(guidance).unwrap_or_default();
         request.seed = Seed(args.seed.unwrap_or_else(|| self.random_seed()));
         request.batch = args.batch;
+        request.one_step = args.one_step.is_some();
         Ok(request)
     }
 

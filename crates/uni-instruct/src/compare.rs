@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use trefoil_core::rng::Seed;
-use trefoil_core::{Picture, fs, png};
+use trefoil_core::{Error as CoreError, Picture, fs, png};
 use trefoil_train::{Outcome, ProgressMode, RunFolder, StopFlag};
 
 use crate::error::Result;
 use crate::recipe::{ProblemConfig, Recipe};
-use crate::toy::{Fit, MEASURED, Shape};
+use crate::toy::{Fit, MEASURED, Shape, ToyConfig};
 
 /// Pixels of a panel.
 const SIDE: u32 = 160;
@@ -71,10 +71,13 @@ impl Comparison {
         let mut entries = Vec::new();
         for (name, recipe) in &self.recipes {
             let mut panels = Vec::new();
-            for mixture in self.mixtures_of(recipe) {
+            let ProblemConfig::Mixture(own) = &recipe.problem else {
+                let reason = format!("{name}: expected `mixture`");
+                return Err(CoreError::config("problem.kind", reason).into());
+            };
+            for mixture in self.mixtures_of(own) {
                 for &seed in &self.seeds {
-                    let ProblemConfig::Mixture(mut problem) = recipe.problem.clone();
-                    problem.mixture = mixture.clone();
+                    let problem = ToyConfig { mixture: mixture.clone(), ..own.clone() };
                     let mut recipe =
                         Recipe { problem: ProblemConfig::Mixture(problem), ..recipe.clone() };
                     recipe.train.seed = Seed(seed);
@@ -100,10 +103,9 @@ impl Comparison {
         Ok(Some(entries))
     }
 
-    fn mixtures_of(&self, recipe: &Recipe) -> Vec<Shape> {
+    fn mixtures_of(&self, own: &ToyConfig) -> Vec<Shape> {
         if self.mixtures.is_empty() {
-            let ProblemConfig::Mixture(problem) = &recipe.problem;
-            return vec![problem.mixture.clone()];
+            return vec![own.mixture.clone()];
         }
         self.mixtures.clone()
     }
@@ -127,7 +129,7 @@ fn one(
     }
     let run = RunFolder::open_or_create(folder, &recipe.to_toml()?)?;
     let mut entry = Entry { recipe: name, mixture, seed, fit: None, reason: None, seconds: 0.0 };
-    let problem = recipe.problem()?;
+    let problem = recipe.mixture()?;
     let mut front = Vec::new();
     let mut back = Vec::new();
     match recipe.distill(&run, stop.clone(), ProgressMode::Quiet) {

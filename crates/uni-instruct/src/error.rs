@@ -75,6 +75,13 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// What a network, or a metric on its features, reports.
+    pub fn network(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Network(Box::new(error))
+    }
+}
+
 impl From<std::convert::Infallible> for Error {
     fn from(never: std::convert::Infallible) -> Self {
         match never {}

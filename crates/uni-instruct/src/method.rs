@@ -65,6 +65,14 @@ impl Plan {
         self.stages.len().saturating_sub(1)
     }
 
+    /// Rank of the fake score's trained change, where it is of low rank.
+    pub fn rank(&self) -> Option<usize> {
+        match self.stages.first()?.objective.fake.kind {
+            FakeKind::LowRank { rank } => Some(rank),
+            FakeKind::Learned | FakeKind::Conditional | FakeKind::Reference => None,
+        }
+    }
+
     /// Checks every stage.
     ///
     /// # Errors

@@ -2,17 +2,19 @@
 
 use std::path::Path;
 
+use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
-use trefoil_core::weights::{self, Precision};
 use trefoil_core::{Error as CoreError, fs, params};
 use trefoil_train::{Outcome, ProgressMode, RunFolder, StopFlag};
 
-use crate::distill::{DistillConfig, Distiller};
+use crate::distill::{DistillConfig, Distilled, Distiller, Problem};
 use crate::divergence::Divergence;
 use crate::error::Result;
+use crate::joint::JointConfig;
 use crate::method::{Choices, Method, Plan, Stage, StudentKind};
 use crate::objective::FakeKind;
+use crate::pictures::{PicturesConfig, PicturesProblem};
 use crate::toy::{Fit, ToyConfig, ToyProblem, ToyStudent};
 
 /// What is distilled.
@@ -21,6 +23,11 @@ use crate::toy::{Fit, ToyConfig, ToyProblem, ToyStudent};
 pub enum ProblemConfig {
     /// A mixture of Gaussians with small networks.
     Mixture(ToyConfig),
+    /// Pictures, with a teacher of EDM.
+    Edm(PicturesConfig),
+    /// Pictures and texts, with UniDiffuser as the teacher. That model is in a crate of its own, so the
+    /// problem is made by the program that has both.
+    Unidiffuser(JointConfig),
 }
 
 /// A recipe.
@@ -114,9 +121,13 @@ impl Recipe {
         }
         plan.validate()?;
         self.objective = Table::new();
-        self.plan = Some(plan);
+        self.plan = Some(plan.clone());
         self.train.validate()?;
-        self.problem()?;
+        match &self.problem {
+            ProblemConfig::Mixture(_) => drop(self.mixture()?),
+            ProblemConfig::Edm(config) => config.validate(&plan)?,
+            ProblemConfig::Unidiffuser(config) => config.validate(&plan)?,
+        }
         Ok(self)
     }
 
@@ -129,22 +140,24 @@ impl Recipe {
     }
 
     /// The plan of a resolved recipe.
-    fn plan(&self) -> Result<&Plan> {
+    ///
+    /// # Errors
+    /// [`CoreError::Config`] when the recipe is not resolved.
+    pub fn plan(&self) -> Result<&Plan> {
         let missing = || CoreError::config("plan", "the recipe is not resolved");
         Ok(self.plan.as_ref().ok_or_else(missing)?)
     }
 
-    /// The problem.
+    /// The mixture and its networks.
     ///
     /// # Errors
-    /// Those of the mixture and of what does not fit it.
-    pub fn problem(&self) -> Result<ToyProblem> {
+    /// Those of the mixture and of what does not fit it; [`CoreError::Config`] for another kind of problem.
+    pub fn mixture(&self) -> Result<ToyProblem> {
         let plan = self.plan()?;
-        let ProblemConfig::Mixture(config) = &self.problem;
-        let rank = match plan.stages.first().map(|stage| stage.objective.fake.kind) {
-            Some(FakeKind::LowRank { rank }) => rank,
-            _ => 0,
+        let ProblemConfig::Mixture(config) = &self.problem else {
+            return Err(CoreError::config("problem.kind", "expected `mixture`").into());
         };
+        let rank = plan.rank().unwrap_or_default();
         let problem = ToyProblem::open(config.clone(), (plan.student, rank), self.train.seed)?;
         for Stage { objective, .. } in &plan.stages {
             let guided = objective.guidance.is_on() && !config.conditional;
@@ -172,55 +185,79 @@ impl Recipe {
         Ok(problem)
     }
 
-    /// What the run needs in memory.
+    /// Teacher and data of pictures.
+    ///
+    /// # Errors
+    /// Those of [`PicturesProblem::open`]; [`CoreError::Config`] for another kind of problem.
+    pub fn pictures(&self, device: &Device) -> Result<PicturesProblem> {
+        let ProblemConfig::Edm(config) = &self.problem else {
+            return Err(CoreError::config("problem.kind", "expected `edm`").into());
+        };
+        PicturesProblem::open(config.clone(), self.plan()?, self.train.seed, device)
+    }
+
+    /// What a run on a problem needs in memory.
     ///
     /// # Errors
     /// Those of the problem.
-    pub fn memory(&self) -> Result<Memory> {
-        use crate::distill::Problem as _;
-        let problem = self.problem()?;
-        let ProblemConfig::Mixture(config) = &self.problem;
-        let fake_network = problem.fresh_fake();
-        let student = problem.student_from(&fake_network)?;
-        let count = |shapes: Vec<(String, Vec<usize>)>| -> usize {
-            shapes.iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
-        };
-        let fake = count(params::shapes(&fake_network));
-        let student = count(params::shapes(&student));
+    pub fn memory<P: Problem>(&self, problem: &P) -> Result<Memory> {
+        let fake = problem.fresh_fake()?;
+        let student = count(&problem.student_from(&fake)?);
+        let fake = count(&fake);
         // Weights, gradient, two moments, average.
         let state = 5 * 4 * (fake + student);
-        // The student, the fake network twice (with and without data), a few values per unit.
-        let units = config.network.width * config.network.depth * self.train.batch_size;
-        Ok(Memory { fake, student, state, activations: 3 * 4 * 4 * units })
+        // The student, the fake network twice (with and without data).
+        let activations = 3 * 4 * problem.activations() * self.train.batch_size;
+        Ok(Memory { fake, student, state, activations })
     }
 
-    /// Runs the recipe in a folder, which it continues when it has a checkpoint, and writes the student to
-    /// `model/student.safetensors`.
+    /// Runs the recipe on a problem in a folder, which it continues when it has a checkpoint. A finished
+    /// student is in `model/`, with the recipe beside it.
     ///
     /// # Errors
     /// Those of [`Distiller::fit`].
+    pub fn run<P: Problem>(
+        &self,
+        problem: &P,
+        run: &RunFolder,
+        stop: StopFlag,
+        progress: ProgressMode,
+    ) -> Result<Distilled<P::Fake, P::Student>> {
+        let (config, plan) = (&self.train, self.plan()?);
+        let distiller = Distiller { problem, plan, config, run, stop, progress };
+        let result = distiller.fit(problem.fresh_fake()?)?;
+        if result.outcome == Outcome::Finished {
+            let folder = run.model_dir();
+            problem.save(&result.student, &folder)?;
+            let text = self.to_toml()?;
+            fs::write_atomic(&folder.join("recipe.toml"), |out| out.write_all(text.as_bytes()))?;
+        }
+        Ok(result)
+    }
+
+    /// [`Recipe::run`] on the mixture of the recipe, with its measurement.
+    ///
+    /// # Errors
+    /// Those of [`Recipe::run`].
     pub fn distill(
         &self,
         run: &RunFolder,
         stop: StopFlag,
         progress: ProgressMode,
     ) -> Result<(Report, ToyProblem, ToyStudent)> {
-        let (problem, plan) = (self.problem()?, self.plan()?);
-        let distiller =
-            Distiller { problem: &problem, plan, config: &self.train, run, stop, progress };
-        let result = distiller.fit(problem.fresh_fake())?;
+        let problem = self.mixture()?;
+        let result = self.run(&problem, run, stop, progress)?;
         let fit = problem.fit(&result.student)?;
         if result.outcome == Outcome::Finished {
-            let folder = run.model_dir();
-            let metadata = [("recipe".to_string(), self.to_toml()?)].into();
-            let tensors = params::export(&result.student);
-            let path = folder.join("student.safetensors");
-            weights::save(&path, &tensors, Precision::F32, metadata)?;
-            fs::write_json(&folder.join("fit.json"), &fit)?;
+            fs::write_json(&run.model_dir().join("fit.json"), &fit)?;
         }
         let report = Report { outcome: result.outcome, fit, seconds: result.seconds };
         Ok((report, problem, result.student))
     }
+}
+
+fn count<M: burn::module::Module>(module: &M) -> usize {
+    params::shapes(module).iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
 }
 
 /// Lays the values of `over` on `under`. Tables are joined key by key, except that a table with another

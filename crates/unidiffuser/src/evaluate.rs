@@ -6,10 +6,14 @@
 //! | text to image, by pixels | the nearest real picture among many is the one of the caption |
 //! | text to image, as a whole | Frechet distance between drawn and real pictures in the space of the CLIP embeddings |
 //! | image to text | exact match and token F1 against the captions of the picture |
+//! | speed | seconds for a picture, and for a caption with its search, of the batches above |
 //! | autoencoder | PSNR of reconstructions, and how many of them CLIP still knows, which is what no drawing can pass |
+
+mod generator;
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 use burn::tensor::{Int, Tensor, TensorData};
 use trefoil_core::{Picture, Seed};
@@ -18,6 +22,8 @@ use trefoil_eval::{
     Features, FrechetReport, Measure, Report, RetrievalReport, Row, Truth, captions, psnr,
 };
 
+pub use self::generator::Generator;
+use self::generator::Speed;
 use crate::mode::Mode;
 use crate::model::UniDiffuser;
 use crate::pipeline::{GenerateError, Request};
@@ -26,6 +32,8 @@ use crate::train::Pairs;
 /// What is measured, and with which settings.
 #[derive(Debug, Clone)]
 pub struct EvaluateOptions {
+    /// What draws and writes; each has rows of its own.
+    pub generators: Vec<Generator>,
     /// Pictures drawn and captions written per split.
     pub count: usize,
     /// Captions (and real pictures) among which each drawn picture looks for its own.
@@ -45,6 +53,7 @@ pub struct EvaluateOptions {
 impl Default for EvaluateOptions {
     fn default() -> Self {
         Self {
+            generators: vec![Generator::ManySteps],
             count: 200,
             candidates: 1000,
             seed: Seed(0),
@@ -83,7 +92,7 @@ pub struct Evaluation {
 /// Drawn pictures and written captions of a split.
 #[derive(Debug)]
 pub struct SplitSamples {
-    /// Name of the split.
+    /// Name of the split, and of the generator where there are several.
     pub split: String,
     /// Prompts.
     pub prompts: Vec<String>,
@@ -116,28 +125,43 @@ pub fn evaluate(
         .with_setting("caption guidance", options.caption_guidance.common())
         .with_setting("parameters", model.num_params())
         .with_setting("precision", model.storage.name());
-    let total: usize = splits.iter().map(|(_, pairs)| 2 * options.count.min(pairs.len())).sum();
+    let each: usize = splits.iter().map(|(_, pairs)| 2 * options.count.min(pairs.len())).sum();
+    let total = each * options.generators.len();
     let mut done = 0;
     let mut samples = Vec::new();
     for &(split, pairs) in splits {
         let pool = Pool::new(pairs, splits[0].1, options);
-        let mut count = |n: usize| {
-            done += n;
-            on_progress(done, total)
-        };
-        let towards = request(Mode::TextToImage, options.guidance, options);
-        let drawn = model.draw_each(&pool.prompts[..pool.queries], &towards, &mut count)?;
-        let towards = request(Mode::ImageToText, options.caption_guidance, options);
-        let written = model.describe_each(&pool.pictures[..pool.queries], &towards, &mut count)?;
-        measure(model, &pool, (&drawn, &written), (split, &mut report))?;
+        let known = Known::new(model, &pool)?;
+        known.measure(model, &pool, (split, &mut report))?;
         let n = pool.queries;
-        samples.push(SplitSamples {
-            split: split.to_string(),
-            prompts: pool.prompts[..n].to_vec(),
-            real: pool.pictures[..n].to_vec(),
-            drawn,
-            written,
-        });
+        for &generator in &options.generators {
+            let mut count = |n: usize| {
+                done += n;
+                on_progress(done, total)
+            };
+            let one_step = generator == Generator::OneStep;
+            let towards = request(Mode::TextToImage, options.guidance, options);
+            let towards = Request { one_step, ..towards };
+            let clock = Instant::now();
+            let drawn = model.draw_each(&pool.prompts[..n], &towards, &mut count)?;
+            let drawing = clock.elapsed().as_secs_f64();
+            let towards = request(Mode::ImageToText, options.caption_guidance, options);
+            let towards = Request { one_step, ..towards };
+            let clock = Instant::now();
+            let written = model.describe_each(&pool.pictures[..n], &towards, &mut count)?;
+            let writing = clock.elapsed().as_secs_f64();
+            let made = Made { generator, drawn: &drawn, written: &written };
+            made.measure(model, &pool, &known, (split, &mut report))?;
+            let speed = Speed { generator, seconds: [drawing, writing], count: n };
+            report.add(split, &speed)?;
+            samples.push(SplitSamples {
+                split: format!("{split}{}", generator.suffix()),
+                prompts: pool.prompts[..n].to_vec(),
+                real: pool.pictures[..n].to_vec(),
+                drawn,
+                written,
+            });
+        }
     }
     Ok(Evaluation { report, samples })
 }
@@ -194,55 +218,97 @@ fn request(mode: Mode, guidance: GuidanceScale, options: &EvaluateOptions) -> Re
     Request { seed, solver, guidance, batch, ..Request::new(mode) }
 }
 
-fn measure(
-    model: &UniDiffuser,
-    pool: &Pool,
-    (drawn, written): (&[Picture], &[String]),
-    (split, report): (&str, &mut Report),
-) -> Result<(), EvaluateError> {
-    let n = pool.queries;
-    let truth =
-        Truth::new(pool.prompts.len(), &(0..n).collect::<Vec<_>>())?.with_groups(&pool.groups)?;
+/// What does not depend on who draws.
+struct Known {
+    truth: Truth,
+    /// CLIP embeddings of the real pictures that are asked about, and of all captions.
+    real: Vec<f32>,
+    texts: Option<Vec<f32>>,
+    /// The real pictures after the autoencoder.
+    restored: Vec<Picture>,
+}
 
-    let images = Picture::to_tensor(&pool.pictures[..n], model.device())?;
-    let decoded =
-        Picture::from_tensor(model.autoencoder.decode(model.autoencoder.encode(images).mean))?;
-    let real = embed_pictures(model, &pool.pictures[..n])?;
-    let made = embed_pictures(model, drawn)?;
-    let dim = model.config.uvit.clip_img_dim;
-    let drawn_features = Features::new("drawn pictures", &made, dim)?;
-    let real_features = Features::new("real pictures", &real, dim)?;
-    if let Some(texts) = embed_texts(model, &pool.prompts)? {
-        let texts = Features::new("captions", &texts, dim)?;
-        let ceiling = RetrievalReport::cosine(&truth, real_features, texts)?;
-        report.add(split, &Named("real picture to caption by CLIP (ceiling)", &ceiling))?;
-        let restored = embed_pictures(model, &decoded)?;
-        let restored = Features::new("reconstructions", &restored, dim)?;
-        let restored = RetrievalReport::cosine(&truth, restored, texts)?;
-        report.add(split, &Named("reconstructed picture to caption by CLIP", &restored))?;
-        let found = RetrievalReport::cosine(&truth, drawn_features, texts)?;
-        report.add(split, &Named("drawn picture to caption by CLIP", &found))?;
+impl Known {
+    fn new(model: &UniDiffuser, pool: &Pool) -> Result<Self, EvaluateError> {
+        let n = pool.queries;
+        let truth = Truth::new(pool.prompts.len(), &(0..n).collect::<Vec<_>>())?
+            .with_groups(&pool.groups)?;
+        let images = Picture::to_tensor(&pool.pictures[..n], model.device())?;
+        let restored =
+            Picture::from_tensor(model.autoencoder.decode(model.autoencoder.encode(images).mean))?;
+        let real = embed_pictures(model, &pool.pictures[..n])?;
+        Ok(Self { truth, real, texts: embed_texts(model, &pool.prompts)?, restored })
     }
 
-    let pixels = |pictures: &[Picture]| -> Vec<f32> {
-        pictures.iter().flat_map(|p| p.to_planes([1.0; 3], [0.0; 3])).collect()
-    };
-    let side = model.image_size();
-    let (made, all) = (pixels(drawn), pixels(&pool.pictures));
-    let made = Features::new("drawn pictures", &made, 3 * side * side)?;
-    let all = Features::new("real pictures", &all, 3 * side * side)?;
-    let nearest = RetrievalReport::nearest(&truth, made, all)?;
-    report.add(split, &Named("drawn picture to real picture by pixels", &nearest))?;
+    /// The ceilings.
+    fn measure(
+        &self,
+        model: &UniDiffuser,
+        pool: &Pool,
+        (split, report): (&str, &mut Report),
+    ) -> Result<(), EvaluateError> {
+        let (n, dim) = (pool.queries, model.config.uvit.clip_img_dim);
+        if let Some(texts) = &self.texts {
+            let texts = Features::new("captions", texts, dim)?;
+            let real = Features::new("real pictures", &self.real, dim)?;
+            let ceiling = RetrievalReport::cosine(&self.truth, real, texts)?;
+            report.add(split, &Named("real picture to caption by CLIP (ceiling)", &ceiling))?;
+            let restored = embed_pictures(model, &self.restored)?;
+            let restored = Features::new("reconstructions", &restored, dim)?;
+            let restored = RetrievalReport::cosine(&self.truth, restored, texts)?;
+            report.add(split, &Named("reconstructed picture to caption by CLIP", &restored))?;
+        }
+        let values = 3 * model.image_size() * model.image_size();
+        let (decoded, originals) = (pixels(&self.restored), pixels(&pool.pictures[..n]));
+        let decoded = Features::new("reconstructions", &decoded, values)?;
+        let originals = Features::new("pictures", &originals, values)?;
+        report.add(split, &Named("autoencoder", &psnr(decoded, originals)?))?;
+        Ok(())
+    }
+}
 
-    let frechet = FrechetReport::from_features("CLIP", real_features, drawn_features)?;
-    report.add(split, &Named("drawn pictures", &frechet))?;
-    report.add(split, &Named("captions", &captions(written, &pool.references[..n])?))?;
+/// What a generator made.
+struct Made<'a> {
+    generator: Generator,
+    drawn: &'a [Picture],
+    written: &'a [String],
+}
 
-    let (decoded, originals) = (pixels(&decoded), pixels(&pool.pictures[..n]));
-    let decoded = Features::new("reconstructions", &decoded, 3 * side * side)?;
-    let originals = Features::new("pictures", &originals, 3 * side * side)?;
-    report.add(split, &Named("autoencoder", &psnr(decoded, originals)?))?;
-    Ok(())
+impl Made<'_> {
+    fn measure(
+        &self,
+        model: &UniDiffuser,
+        pool: &Pool,
+        known: &Known,
+        (split, report): (&str, &mut Report),
+    ) -> Result<(), EvaluateError> {
+        let (n, dim) = (pool.queries, model.config.uvit.clip_img_dim);
+        let name = |what: &str| format!("{}{what}", self.generator.prefix());
+        let made = embed_pictures(model, self.drawn)?;
+        let features = Features::new("drawn pictures", &made, dim)?;
+        if let Some(texts) = &known.texts {
+            let texts = Features::new("captions", texts, dim)?;
+            let found = RetrievalReport::cosine(&known.truth, features, texts)?;
+            report.add(split, &Named(&name("drawn picture to caption by CLIP"), &found))?;
+        }
+        let values = 3 * model.image_size() * model.image_size();
+        let (drawn, all) = (pixels(self.drawn), pixels(&pool.pictures));
+        let drawn = Features::new("drawn pictures", &drawn, values)?;
+        let all = Features::new("real pictures", &all, values)?;
+        let nearest = RetrievalReport::nearest(&known.truth, drawn, all)?;
+        report.add(split, &Named(&name("drawn picture to real picture by pixels"), &nearest))?;
+        let real = Features::new("real pictures", &known.real, dim)?;
+        let frechet = FrechetReport::from_features("CLIP", real, features)?;
+        report.add(split, &Named(&name("drawn pictures"), &frechet))?;
+        let captions = captions(self.written, &pool.references[..n])?;
+        report.add(split, &Named(&name("captions"), &captions))?;
+        Ok(())
+    }
+}
+
+/// Values in `[0, 1]`, picture after picture.
+fn pixels(pictures: &[Picture]) -> Vec<f32> {
+    pictures.iter().flat_map(|p| p.to_planes([1.0; 3], [0.0; 3])).collect()
 }
 
 /// `[N, E]`

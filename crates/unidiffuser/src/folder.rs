@@ -348,6 +348,10 @@ impl Component for CaptionDecoder {
     fn canonical(file: WeightFile) -> Result<WeightFile> {
         Ok(keys::caption_decoder(file))
     }
+
+    fn published<T: Rows>(tensors: Vec<(String, T)>) -> Vec<(String, T)> {
+        keys::with_head(tensors)
+    }
 }
 
 /// A non-negative integer field, or its default when absent.

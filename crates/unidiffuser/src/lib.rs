@@ -20,6 +20,7 @@ pub mod folder;
 pub mod keys;
 pub mod mode;
 pub mod model;
+pub mod one_step;
 pub mod pipeline;
 pub mod preprocess;
 pub mod tokenizer;

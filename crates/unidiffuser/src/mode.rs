@@ -42,7 +42,8 @@ pub enum Mode {
 }
 
 /// One run of the solver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Task {
     /// Samples `q(x given y)`.
     TextToImage,
@@ -89,6 +90,17 @@ impl Task {
             Self::Joint => (Pass { image: Noisy, text: Noisy }, &[TEXT, IMAGE]),
             Self::Image => (IMAGE, &[]),
             Self::Text => (TEXT, &[]),
+        }
+    }
+
+    /// The name used in files and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TextToImage => "text-to-image",
+            Self::ImageToText => "image-to-text",
+            Self::Joint => "joint",
+            Self::Image => "image",
+            Self::Text => "text",
         }
     }
 

@@ -25,6 +25,7 @@ use crate::autoencoder::Autoencoder;
 use crate::caption::CaptionDecoder;
 use crate::clip::{ClipText, ClipVision};
 use crate::folder::{Component, write_index};
+use crate::one_step::OneStep;
 use crate::preprocess::{CLIP_MEAN, CLIP_STD};
 use crate::tokenizer::Tokenizer;
 use crate::uvit::UVit;
@@ -62,6 +63,8 @@ pub struct UniDiffuser {
     pub schedule: VpSchedule,
     /// Number format in which matrices, kernels and tables are held.
     pub storage: Storage,
+    /// The generator that makes a sample in one pass, where there is one.
+    pub one_step: Option<OneStep>,
     device: Device,
 }
 

@@ -40,7 +40,9 @@ use crate::model::{Codes, UniDiffuser};
 pub use self::edit::Edit;
 pub use self::noise::{NoiseKind, NoiseSource, Streams};
 pub use self::procedure::Procedure;
+use self::sampling::Course;
 pub use self::sampling::Sampling;
+pub(crate) use self::sampling::Watch;
 
 /// What to generate, and how.
 #[derive(Debug, Clone)]
@@ -75,6 +77,8 @@ pub struct Request {
     pub data_type: i32,
     /// Search for captions.
     pub beams: BeamOptions,
+    /// One pass of the model's one-step generator in place of the solver, without guidance.
+    pub one_step: bool,
 }
 
 impl Request {
@@ -96,6 +100,7 @@ impl Request {
             batch: 4,
             data_type: 1,
             beams: BeamOptions::default(),
+            one_step: false,
         }
     }
 
@@ -128,6 +133,16 @@ impl Request {
         ] {
             if given && !applies {
                 return Err(GenerateError::Unused { what, mode });
+            }
+        }
+        for (what, given) in [
+            ("negative", self.negative.is_some()),
+            ("size", self.size.is_some()),
+            ("edit", self.edit.is_some()),
+        ] {
+            if self.one_step && given {
+                let reason = "a one-step generator begins with noise, has one size and no guidance";
+                return Err(Error::config(what, reason).into());
             }
         }
         if self.edit.is_some() && self.size.is_some() {
@@ -255,7 +270,8 @@ impl UniDiffuser {
                     let step = done + evaluations;
                     on_step(&Progress { step, steps, sample_range: range.clone(), estimate })
                 };
-                codes = sampling.run_from(task, &codes, edited, &mut noise, &mut on_evaluation)?;
+                let course = Course { edited, ..Course::default() };
+                codes = sampling.run_on(task, &codes, course, &mut noise, &mut on_evaluation)?;
                 done += sampling.evaluations();
             }
             let decoded = self.decode(codes, range, &request.beams)?;

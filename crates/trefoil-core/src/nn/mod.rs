@@ -2,6 +2,7 @@
 //! parameter is its checkpoint key; the arithmetic is `trefoil-kernels` where a kernel exists.
 
 mod activation;
+mod adapters;
 mod attention;
 mod conv;
 mod init;
@@ -9,6 +10,7 @@ mod linear;
 mod norm;
 
 pub use activation::Activation;
+pub use adapters::Adapters;
 pub use attention::{
     AttentionMask, PackedAttention, attention, merge_heads, packed_attention, split_heads,
 };

@@ -26,6 +26,7 @@ pub use self::save::{Store, save};
 pub use self::storage::Storage;
 pub(crate) use self::storage::is_narrow;
 pub use self::tensor::{Element, StoredTensor};
+pub use self::torch::save_torch;
 
 /// Number format of the tensors in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,7 +187,7 @@ impl WeightFile {
         let data = self.read(name, "floats", |tensor| tensor.read_as(storage))?;
         let too_large = data.dtype() == DType::F16
             && self.tensor(name).is_some_and(|stored| stored.element() != Element::F16)
-            && data.iter::<f16>().any(|v| v.is_infinite());
+            && data.iter::<f16>().any(f16::is_infinite);
         if too_large {
             let what = format!("{}: tensor `{name}` in f16", self.path.display());
             return Err(Error::NonFinite { what });

@@ -76,17 +76,11 @@ pub fn save<T: Store>(
         out.write_all(&(header.len() as u64).to_le_bytes())?;
         out.write_all(header.as_bytes())?;
         for (name, tensor) in tensors {
-            let Some(values) = tensor.values() else {
-                refused = Some(Error::format(path, format!("tensor `{name}` has no floats")));
-                return Err(std::io::ErrorKind::InvalidData.into());
-            };
-            let survives = |v: &f32| f16::from_f32(*v).is_finite();
-            if precision == Precision::F16 && !values.iter().all(survives) {
-                let what = format!("tensor `{name}` in half precision");
-                refused = Some(Error::NonFinite { what });
-                return Err(std::io::ErrorKind::InvalidData.into());
-            }
-            out.write_all(&encode(&values, precision))?;
+            let bytes = encoded(path, name, tensor, precision).map_err(|error| {
+                refused = Some(error);
+                std::io::Error::from(std::io::ErrorKind::InvalidData)
+            })?;
+            out.write_all(&bytes)?;
         }
         Ok(())
     });
@@ -119,6 +113,26 @@ fn header<T: Store>(
     let blanks = header.len().next_multiple_of(8) - header.len();
     header.extend(std::iter::repeat_n(' ', blanks));
     header
+}
+
+/// The bytes of a tensor in the given precision.
+///
+/// # Errors
+/// [`Error::NonFinite`] when a number does not survive, [`Error::Format`] when the tensor has no floats.
+pub(super) fn encoded<T: Store>(
+    path: &Path,
+    name: &str,
+    tensor: &T,
+    precision: Precision,
+) -> Result<Vec<u8>> {
+    let values = tensor.values();
+    let values =
+        values.ok_or_else(|| Error::format(path, format!("tensor `{name}` has no floats")))?;
+    let survives = |v: &f32| f16::from_f32(*v).is_finite();
+    if precision == Precision::F16 && !values.iter().all(survives) {
+        return Err(Error::NonFinite { what: format!("tensor `{name}` in half precision") });
+    }
+    Ok(encode(&values, precision))
 }
 
 fn encode(values: &[f32], precision: Precision) -> Vec<u8> {

@@ -55,7 +55,7 @@ impl BlendArgs {
         let (a, b) = (a?, b?);
         let inputs = inputs.map(|path| path.display().to_string());
         let pictures = Pictures::new(&self.output, "blend", self.weights.len())?;
-        let session = Session::open(&self.model, talk)?;
+        let session = Session::open_for(&self.model, &self.sampling, talk)?;
         let request = session.request(Mode::ImageVariation, &self.sampling)?;
         let Some(generated) = session.blend([&a, &b], &self.weights, &request)? else {
             return Ok(Answer::Interrupted);

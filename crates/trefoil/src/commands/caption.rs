@@ -45,7 +45,7 @@ impl CaptionArgs {
             .map(|path| open_picture(path))
             .collect::<anyhow::Result<Vec<_>>>()?;
         prepare_texts(&self.output)?;
-        let session = Session::open(&self.model, talk)?;
+        let session = Session::open_for(&self.model, &self.sampling, talk)?;
         let mut request = session.request(Mode::ImageToText, &self.sampling)?;
         request.count = self.count.count;
         let id = session.id()?;

@@ -50,7 +50,7 @@ impl ChainArgs {
         }
         let picture = self.image.as_deref().map(open_picture).transpose()?;
         let pictures = Pictures::new(&self.output, "chain", self.rounds)?;
-        let session = Session::open(&self.model, talk)?;
+        let session = Session::open_for(&self.model, &self.sampling, talk)?;
         if let Some(prompt) = &self.prompt {
             session.check_prompt(prompt)?;
         }

@@ -1,5 +1,7 @@
 //! `trefoil distill`: a diffusion teacher becomes a one-step generator.
 
+mod pictures;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -7,6 +9,7 @@ use clap::{Args, Subcommand};
 use trefoil_core::fs;
 use trefoil_train::{Outcome, RunFolder};
 use uni_instruct::compare::{self, Comparison};
+use uni_instruct::distill::Problem;
 use uni_instruct::method::METHODS;
 use uni_instruct::recipe::ProblemConfig;
 use uni_instruct::toy::Shape;
@@ -14,8 +17,11 @@ use uni_instruct::{Recipe, verify};
 
 use super::train::set;
 use crate::Answer;
+use crate::args::{DeviceArgs, at_least_one};
 use crate::hints::hinted;
 use crate::interrupt;
+use crate::model;
+use crate::one_step::JointProblem;
 use crate::output::{self, Talk};
 
 /// Distil a diffusion teacher into a one-step generator
@@ -28,6 +34,7 @@ Examples:
   trefoil distill --config configs/uni-instruct/sid.toml --run runs/sid
   trefoil distill --config configs/uni-instruct/sid.toml --mixture mine.json --run runs/mine
   trefoil distill --config r.toml --set train.seed=2 --set alpha=0.5 --dry-run
+  trefoil distill --config configs/uni-instruct/unidiffuser-one-step.toml --run runs/one-step
   trefoil distill --resume runs/sid
   trefoil distill methods
   trefoil distill verify
@@ -56,6 +63,8 @@ pub(crate) struct DistillArgs {
     /// Print the resolved recipe and what it needs in memory, and do nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 /// What else there is.
@@ -65,7 +74,7 @@ enum What {
     Methods,
     /// Check the mathematics and the networks on problems with known answers; exit code 1 when a check fails
     Verify(VerifyArgs),
-    /// Run recipes on mixtures in the plane and write a table, with a picture for each recipe
+    /// Run recipes, on mixtures in the plane or on pictures, and write a table with a picture for each
     Compare(CompareArgs),
 }
 
@@ -98,6 +107,11 @@ struct CompareArgs {
     /// The table; pictures go into a folder of the same name beside it
     #[arg(short, long, value_name = "FILE.md")]
     output: PathBuf,
+    /// Pictures drawn for a measurement of recipes on pictures
+    #[arg(long, default_value = "2000", value_name = "N", value_parser = at_least_one)]
+    count: usize,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 impl DistillArgs {
@@ -127,8 +141,61 @@ impl DistillArgs {
             (None, Some(config)) => self.recipe(config)?,
             (None, None) => anyhow::bail!("`--config` is missing"),
         };
-        if self.dry_run {
-            let memory = recipe.memory()?;
+        let device = self.device.device.device()?;
+        let job = Job { recipe: &recipe, args: &self, talk };
+        match &recipe.problem {
+            ProblemConfig::Mixture(_) => job.run(&recipe.mixture()?),
+            ProblemConfig::Edm(_) => job.run(&recipe.pictures(&device)?),
+            ProblemConfig::Unidiffuser(config) => {
+                let folder = model::find(config.model.as_deref(), talk)?;
+                let cache = self.folder().map(|run| run.join("features.safetensors"));
+                let cache = cache.filter(|_| !self.dry_run);
+                if cache.is_some() {
+                    // The folder of the run, where the codes of the data are kept.
+                    job.run_folder()?;
+                }
+                let about = (recipe.plan()?.rank(), recipe.train.seed, &device);
+                job.run(&JointProblem::open(config, &folder, about, cache.as_deref())?)
+            }
+        }
+    }
+
+    /// The folder of the run.
+    fn folder(&self) -> Option<&PathBuf> {
+        self.resume.as_ref().or(self.run.as_ref())
+    }
+
+    /// The recipe of a file with the changes of the command line.
+    fn recipe(&self, path: &Path) -> anyhow::Result<Recipe> {
+        let mut changes = self.changes.clone();
+        if let Some(mixture) = &self.mixture {
+            let path = toml::Value::String(mixture.display().to_string());
+            changes.push(format!("problem.mixture={{ file = {path} }}"));
+        }
+        recipe(path, &changes)
+    }
+}
+
+/// A recipe and what is to be done with it.
+struct Job<'a> {
+    recipe: &'a Recipe,
+    args: &'a DistillArgs,
+    talk: Talk,
+}
+
+impl Job<'_> {
+    fn run_folder(&self) -> anyhow::Result<RunFolder> {
+        let folder = self.args.folder().context("`--run` is missing")?;
+        Ok(match &self.args.resume {
+            Some(_) => RunFolder::open(folder)?,
+            None => RunFolder::open_or_create(folder, &self.recipe.to_toml()?)?,
+        })
+    }
+
+    fn run<P: Problem>(&self, problem: &P) -> anyhow::Result<Answer> {
+        let (recipe, talk) = (self.recipe, self.talk);
+        if self.args.dry_run {
+            let memory = recipe.memory(problem)?;
             output::print_bytes(recipe.to_toml()?.as_bytes())?;
             let mebibytes = |bytes: usize| bytes as f64 / f64::from(1 << 20);
             talk.note(format_args!(
@@ -141,42 +208,23 @@ impl DistillArgs {
             ));
             return Ok(Answer::Yes);
         }
-        let folder = self.resume.as_ref().or(self.run.as_ref()).context("`--run` is missing")?;
-        let run = match &self.resume {
-            Some(_) => RunFolder::open(folder)?,
-            None => RunFolder::open_or_create(folder, &recipe.to_toml()?)?,
-        };
+        let run = self.run_folder()?;
         let stop = interrupt::watch()?;
-        let (report, ..) = recipe.distill(&run, stop, talk.long_progress())?;
-        if report.outcome == Outcome::Interrupted {
-            let folder = folder.display();
+        let result = recipe.run(problem, &run, stop, talk.long_progress())?;
+        if result.outcome == Outcome::Interrupted {
+            let folder = run.path().display();
             talk.note(format_args!(
                 "interrupted; everything is saved\n\nhint: `trefoil distill --resume {folder}` continues"
             ));
             return Ok(Answer::Interrupted);
         }
-        let fit = report.fit;
-        talk.note(format_args!(
-            "finished after {:.0} s; energy distance {:.4}, {} of {} modes, {:.0} % of the samples on \
-             one; the student is in",
-            report.seconds,
-            fit.energy_distance,
-            fit.modes,
-            fit.of_modes,
-            100.0 * fit.on_mode
-        ));
-        output::print(folder.join("model").display())?;
+        let measured: Vec<String> =
+            result.measured.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+        let seconds = result.seconds;
+        talk.note(format_args!("finished after {seconds:.0} s; {}", measured.join(", ")));
+        talk.note("the student is in");
+        output::print(run.model_dir().display())?;
         Ok(Answer::Yes)
-    }
-
-    /// The recipe of a file with the changes of the command line.
-    fn recipe(&self, path: &Path) -> anyhow::Result<Recipe> {
-        let mut changes = self.changes.clone();
-        if let Some(mixture) = &self.mixture {
-            let path = toml::Value::String(mixture.display().to_string());
-            changes.push(format!("problem.mixture={{ file = {path} }}"));
-        }
-        recipe(path, &changes)
     }
 }
 
@@ -221,10 +269,13 @@ fn compare(args: &CompareArgs, talk: Talk) -> anyhow::Result<Answer> {
     let named = |path: &PathBuf| -> anyhow::Result<(String, Recipe)> {
         let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or("recipe");
         let recipe = recipe(path, &args.changes)?;
-        let ProblemConfig::Mixture(_) = &recipe.problem;
         Ok((name.to_string(), recipe))
     };
     let recipes = args.recipes.iter().map(named).collect::<anyhow::Result<Vec<_>>>()?;
+    let is_mixture = |recipe: &Recipe| matches!(recipe.problem, ProblemConfig::Mixture(_));
+    if !recipes.iter().any(|(_, recipe)| is_mixture(recipe)) {
+        return compare_pictures(args, recipes, talk);
+    }
     let mixtures = match &args.mixture {
         Some(path) => vec![Shape::File(path.clone())],
         None => Shape::ALL.to_vec(),
@@ -245,21 +296,62 @@ fn compare(args: &CompareArgs, talk: Talk) -> anyhow::Result<Answer> {
         talk.note(format_args!("{count}/{total} {recipe} {mixture} {seed}: {result}"));
     })?;
     let Some(entries) = entries else { return Ok(Answer::Interrupted) };
-    let folder = pictures.file_name().and_then(|name| name.to_str()).unwrap_or(".");
-    let recipes: Vec<_> = args.recipes.iter().map(|path| path.display().to_string()).collect();
-    let changes: Vec<_> = args.changes.iter().map(|change| format!(" --set {change}")).collect();
-    let changes = changes.concat();
-    let mixture = args.mixture.as_ref().map(|path| format!(" --mixture {}", path.display()));
-    let command = format!(
-        "trefoil distill compare {} --seeds {}{}{changes} --runs {} -o {}",
-        recipes.join(" "),
-        args.seeds,
-        mixture.unwrap_or_default(),
-        args.runs.display(),
-        args.output.display()
-    );
-    let text = compare::report(&entries, folder, &command);
+    let text = compare::report(&entries, &folder_name(&pictures), &args.command());
     fs::write_atomic(&args.output, |out| out.write_all(text.as_bytes()))?;
     output::print(args.output.display())?;
     Ok(Answer::Yes)
+}
+
+/// Writes the table of recipes on pictures.
+fn compare_pictures(
+    args: &CompareArgs,
+    recipes: Vec<(String, Recipe)>,
+    talk: Talk,
+) -> anyhow::Result<Answer> {
+    if args.mixture.is_some() {
+        let message = "`--mixture` has no meaning for recipes on pictures";
+        return Err(hinted(message, "leave it out"));
+    }
+    let device = args.device.device.device()?;
+    let folder = args.output.with_extension("");
+    let comparison = pictures::Comparison {
+        recipes,
+        seeds: (1..=args.seeds).collect(),
+        count: args.count,
+        runs: &args.runs,
+        pictures: &folder,
+        clip: model::find(None, talk)?,
+        device: &device,
+        stop: interrupt::watch()?,
+        talk,
+    };
+    let Some((entries, about)) = comparison.run()? else { return Ok(Answer::Interrupted) };
+    let text = pictures::report(&entries, &about, &folder_name(&folder), &args.command());
+    fs::write_atomic(&args.output, |out| out.write_all(text.as_bytes()))?;
+    output::print(args.output.display())?;
+    Ok(Answer::Yes)
+}
+
+/// The last part of a path, as a page beside it names it.
+fn folder_name(folder: &Path) -> String {
+    folder.file_name().map_or_else(|| ".".into(), |name| name.to_string_lossy().into_owned())
+}
+
+impl CompareArgs {
+    /// The command line that writes the same.
+    fn command(&self) -> String {
+        let recipes: Vec<_> = self.recipes.iter().map(|path| path.display().to_string()).collect();
+        let changes: Vec<_> =
+            self.changes.iter().map(|change| format!(" --set {change}")).collect();
+        let mixture = self.mixture.as_ref().map(|path| format!(" --mixture {}", path.display()));
+        format!(
+            "trefoil distill compare {} --seeds {}{}{} --runs {} -o {}",
+            recipes.join(" "),
+            self.seeds,
+            mixture.unwrap_or_default(),
+            changes.concat(),
+            self.runs.display(),
+            self.output.display()
+        )
+    }
 }

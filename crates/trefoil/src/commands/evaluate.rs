@@ -12,7 +12,9 @@ use trefoil_core::{Picture, Seed, fs, png};
 use trefoil_diffusion::GuidanceScale;
 use trefoil_train::data::OnProblem;
 use trefoil_train::{Error as TrainError, Progress};
-use unidiffuser::evaluate::{EvaluateError, EvaluateOptions, Evaluation, SplitSamples, evaluate};
+use unidiffuser::evaluate::{
+    EvaluateError, EvaluateOptions, Evaluation, Generator, SplitSamples, evaluate,
+};
 use unidiffuser::mode::Mode;
 use unidiffuser::pipeline::GenerateError;
 use unidiffuser::train::{DataRecipe, Pairs};
@@ -37,12 +39,14 @@ Examples:
   trefoil evaluate --data data/openmoji
   trefoil evaluate --data data/openmoji --count 500 --seed 1 -o evaluation/
   trefoil evaluate --data shards/*.tar --json > evaluation.json
+  trefoil evaluate --data data/openmoji --one-step
   trefoil evaluate fid drawn/ data/openmoji --resolution 32
   trefoil evaluate uditsr --model runs/shop/model
 
 The table has, for the rows of the data marked `train` (or not marked) and for those marked `held-out`:
 retrieval of captions and pictures by what was drawn, the same for real pictures as the ceiling, captions
-against the given ones, Frechet distance in the space of the model's own CLIP, and PSNR of the autoencoder."
+against the given ones, Frechet distance in the space of the model's own CLIP, and PSNR of the autoencoder. With
+`--one-step` a distilled generator is measured beside the model itself."
 )]
 pub(crate) struct EvaluateArgs {
     #[command(subcommand)]
@@ -98,13 +102,18 @@ impl EvaluateArgs {
 
 impl PictureArgs {
     fn run(self, talk: Talk) -> anyhow::Result<Answer> {
-        let session = Session::open(&self.model, talk)?;
+        let session = Session::open_for(&self.model, &self.sampling, talk)?;
         let mut sampling = self.sampling.clone();
         sampling.seed = Some(sampling.seed.unwrap_or(0));
         let request = session.request(Mode::TextToImage, &sampling)?;
         let caption_guidance =
             self.caption_guidance.map(GuidanceScale::new).transpose()?.unwrap_or(request.guidance);
+        let mut generators = vec![Generator::ManySteps];
+        if request.one_step {
+            generators.push(Generator::OneStep);
+        }
         let options = EvaluateOptions {
+            generators,
             count: self.count,
             candidates: self.candidates,
             seed: Seed(request.seed.0),

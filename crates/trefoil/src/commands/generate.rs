@@ -26,6 +26,7 @@ Examples:
   trefoil generate \"a red apple\"
   trefoil generate \"a red apple\" -n 4 --seed 7 -o apples/
   trefoil generate \"a red apple\" -o - | display
+  trefoil generate \"a red apple\" --one-step
   trefoil generate \"a red apple\" --negative \"a leaf\" --size 48x32
   trefoil generate \"a green apple\" --image apple.png --strength 0.6
   trefoil generate \"a worm\" --image apple.png --mask hole.png
@@ -88,7 +89,11 @@ impl GenerateArgs {
         let pictures = Pictures::new(&self.output, "generate", count)?;
         let prompt = self.prompt.clone().or_else(|| record.as_ref().and_then(|r| r.prompt.clone()));
         let edit = self.edit()?;
-        let session = Session::open(&self.model, talk)?;
+        if record.as_ref().is_some_and(|record| record.settings.one_step) {
+            // Made by the model's own generator, unless another is named.
+            self.sampling.one_step.get_or_insert(None);
+        }
+        let session = Session::open_for(&self.model, &self.sampling, talk)?;
         if let Some(prompt) = &prompt {
             session.check_prompt(prompt)?;
         }
@@ -100,6 +105,9 @@ impl GenerateArgs {
         request.negative = self.negative.clone().or(request.negative);
         request.size = self.size.or(request.size);
         request.edit = edit;
+        if request.negative.is_some() && !request.guidance.is_active() {
+            talk.warn("`--negative` has no effect without guidance");
+        }
         let id = session.id()?;
         if let Some(record) = record.as_ref().filter(|record| record.model.sha256 == id.sha256)
             && record.model.precision != id.precision

@@ -33,7 +33,7 @@ impl JointArgs {
     /// Runs the command.
     pub(crate) fn run(self, talk: Talk) -> anyhow::Result<Answer> {
         let pictures = Pictures::new(&self.output, "joint", self.count.count)?;
-        let session = Session::open(&self.model, talk)?;
+        let session = Session::open_for(&self.model, &self.sampling, talk)?;
         let mut request = session.request(Mode::Joint, &self.sampling)?;
         request.count = self.count.count;
         let Some(generated) = session.generate(&request, (0, 1))? else {

@@ -4,16 +4,19 @@ mod info;
 
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use serde_json::json;
-use trefoil_core::hub::{HubCache, HubId};
+use trefoil_core::fs;
+use trefoil_core::hub::{HubCache, HubId, is_offline};
 use trefoil_core::weights::Precision;
-use trefoil_core::{Error as CoreError, fs};
+use uni_instruct::edm::Teacher;
 use unidiffuser::model::{Layout, ModelFiles};
 
 use self::info::Info;
 use crate::Answer;
+use crate::fetch::fetch;
 use crate::hints::hinted;
 use crate::model::{self, SETTINGS};
 use crate::output::{self, Talk};
@@ -26,6 +29,7 @@ Examples:
   trefoil models info thu-ml/unidiffuser-v1
   trefoil models verify models/openmoji-32
   trefoil models convert models/openmoji-32 half/ --precision bf16
+  trefoil models convert runs/student/model student/ --precision f16
 
 A MODEL is a folder, a `uvit_v*.pth` among the authors' files, or OWNER/NAME[@REVISION] in the cache of Hugging Face.")]
 pub(crate) struct ModelsArgs {
@@ -39,9 +43,9 @@ enum ModelsCommand {
     List(JsonArgs),
     /// Sizes, licence and the memory that a model needs, before it is loaded
     Info(InfoArgs),
-    /// Make sure that a model of the Hub is here
+    /// Make sure that a model of the Hub is here; builds with the feature `hub` fetch what is missing
     Pull(HubArgs),
-    /// Remove a model from the cache of Hugging Face
+    /// Remove a revision of a model from the cache of Hugging Face; without one, all of them
     Rm(HubArgs),
     /// Write a model in another layout or precision
     Convert(ConvertArgs),
@@ -95,8 +99,8 @@ impl ModelsArgs {
     pub(crate) fn run(self, talk: Talk) -> anyhow::Result<Answer> {
         match self.command {
             ModelsCommand::List(args) => list(&args),
-            ModelsCommand::Info(args) => info(&args),
-            ModelsCommand::Pull(args) => pull(&args.id),
+            ModelsCommand::Info(args) => info(&args, talk),
+            ModelsCommand::Pull(args) => pull(&args.id, talk),
             ModelsCommand::Rm(args) => remove(&args.id, talk),
             ModelsCommand::Convert(args) => convert(&args, talk),
             ModelsCommand::Verify(args) => verify(&args.model, talk),
@@ -137,8 +141,8 @@ fn list(args: &JsonArgs) -> anyhow::Result<Answer> {
     Ok(found)
 }
 
-fn info(args: &InfoArgs) -> anyhow::Result<Answer> {
-    let files = ModelFiles::open(&model::find(args.model.as_deref())?)?;
+fn info(args: &InfoArgs, talk: Talk) -> anyhow::Result<Answer> {
+    let files = ModelFiles::open(&model::find(args.model.as_deref(), talk)?)?;
     let info = Info::of(&files)?;
     if args.json.json {
         output::print_json(&info)?;
@@ -153,15 +157,13 @@ fn cache() -> anyhow::Result<HubCache> {
         .ok_or_else(|| hinted("there is no home for the cache of Hugging Face", "set HF_HOME"))
 }
 
-fn pull(id: &HubId) -> anyhow::Result<Answer> {
+fn pull(id: &HubId, talk: Talk) -> anyhow::Result<Answer> {
     let cache = cache()?;
-    let Some(path) = cache.find(id) else {
-        let message = format!("{id} is not in {}", cache.root().display());
-        let hint = format!(
-            "this build does not download; `hf download {}/{} --revision {}` fills the cache",
-            id.owner, id.name, id.revision
-        );
-        return Err(hinted(message, hint));
+    let here = cache.find(id);
+    // What is here may be old or half of it, which only the Hub knows.
+    let path = match here {
+        Some(path) if cfg!(not(feature = "hub")) || is_offline() => path,
+        _ => fetch(&cache, id, talk)?,
     };
     output::print(path.display())?;
     Ok(Answer::Yes)
@@ -169,20 +171,16 @@ fn pull(id: &HubId) -> anyhow::Result<Answer> {
 
 fn remove(id: &HubId, talk: Talk) -> anyhow::Result<Answer> {
     let cache = cache()?;
-    let folder = cache.folder(id);
-    if !folder.is_dir() {
+    if !cache.remove(id)? {
         talk.note(format_args!("{id} is not in {}", cache.root().display()));
         return Ok(Answer::No);
     }
-    std::fs::remove_dir_all(&folder)
-        .map_err(|source| CoreError::Write { path: folder.clone(), source })?;
-    talk.note(format_args!("removed {}, all revisions", folder.display()));
+    talk.note(format_args!("removed {id} from {}", cache.root().display()));
     Ok(Answer::Yes)
 }
 
 fn convert(args: &ConvertArgs, talk: Talk) -> anyhow::Result<Answer> {
-    let source = model::find(Some(&args.model))?;
-    let files = ModelFiles::open(&source)?;
+    let source = model::find(Some(&args.model), talk)?;
     let is_free = match std::fs::read_dir(&args.out) {
         Ok(mut entries) => entries.next().is_none(),
         Err(_) => !args.out.exists(),
@@ -197,10 +195,23 @@ fn convert(args: &ConvertArgs, talk: Talk) -> anyhow::Result<Answer> {
         "f16" => Precision::F16,
         _ => Precision::F32,
     };
+    if is_teacher(&source) {
+        Teacher::open(&source, &Device::flex())?.save(&args.out, precision)?;
+        keep_beside(&source, &args.out)?;
+        talk.note(format_args!("wrote {} ({})", args.out.display(), args.precision));
+        return Ok(Answer::Yes);
+    }
+    let files = ModelFiles::open(&source)?;
     files.convert(&args.out, layout, precision)?;
     keep_beside(&files.folder, &args.out)?;
     talk.note(format_args!("wrote {} ({layout}, {})", args.out.display(), args.precision));
     Ok(Answer::Yes)
+}
+
+/// Whether a path is a diffusion teacher (EDM) or a one-step student of one.
+fn is_teacher(path: &Path) -> bool {
+    let is_pickle = path.extension().is_some_and(|extension| extension == "pkl");
+    is_pickle || (path.join("model.safetensors").is_file() && path.join("config.json").is_file())
 }
 
 /// Recommended settings and licences belong to the weights, whatever their form.
@@ -217,7 +228,7 @@ fn keep_beside(from: &Path, to: &Path) -> anyhow::Result<()> {
 }
 
 fn verify(model: &Path, talk: Talk) -> anyhow::Result<Answer> {
-    let files = ModelFiles::open(&model::find(Some(model))?)?;
+    let files = ModelFiles::open(&model::find(Some(model), talk)?)?;
     files.tokenizers()?;
     let mut answer = Answer::Yes;
     for (name, tensors) in info::stored(&files)? {

@@ -202,6 +202,7 @@ impl PrepareArgs {
             solver: None,
             seed: Some(0),
             batch: 1,
+            one_step: None,
         };
         for (part, (row, path)) in wanted.into_iter().take(count).enumerate() {
             let mut request = session.request(Mode::ImageToText, &sampling)?;

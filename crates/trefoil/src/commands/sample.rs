@@ -81,7 +81,7 @@ impl AnythingArgs {
 
     fn pictures(self, talk: Talk) -> anyhow::Result<Answer> {
         let pictures = Pictures::new(&self.output.pictures(), "sample", self.count.count)?;
-        let session = Session::open(&self.model, talk)?;
+        let session = Session::open_for(&self.model, &self.sampling, talk)?;
         let mut request = session.request(Mode::Image, &self.sampling)?;
         request.count = self.count.count;
         let Some(generated) = session.generate(&request, (0, 1))? else {
@@ -94,7 +94,7 @@ impl AnythingArgs {
     fn texts(self, talk: Talk) -> anyhow::Result<Answer> {
         let output = self.output.texts();
         prepare_texts(&output)?;
-        let session = Session::open(&self.model, talk)?;
+        let session = Session::open_for(&self.model, &self.sampling, talk)?;
         let mut request = session.request(Mode::Text, &self.sampling)?;
         request.count = self.count.count;
         let Some(generated) = session.generate(&request, (0, 1))? else {

@@ -62,7 +62,11 @@ impl TourArgs {
     /// Runs the command.
     pub(crate) fn run(self, talk: Talk) -> anyhow::Result<Answer> {
         let clock = Instant::now();
-        let session = Session::open(&self.model, talk)?;
+        let mut session = Session::open_for(&self.model, &self.sampling, talk)?;
+        let compares = self.sampling.one_step.is_none() && session.has_one_step();
+        if compares {
+            session.load_one_step(None)?;
+        }
         let mut sampling = self.sampling.clone();
         sampling.seed = Some(sampling.seed.unwrap_or(0));
         let examples = examples(&session)?;
@@ -74,7 +78,7 @@ impl TourArgs {
             folder: &self.output,
             model: session.id()?,
         };
-        let steps: [(&str, Step<'_>); 8] = [
+        let mut steps: Vec<(&str, Step<'_>)> = vec![
             ("Text to image", Guide::text_to_image),
             ("Image to text", Guide::image_to_text),
             ("Pairs of picture and text", Guide::joint),
@@ -84,15 +88,19 @@ impl TourArgs {
             ("Variations of a text", Guide::text_variations),
             ("From one picture to another", Guide::blend),
         ];
+        if compares {
+            steps.insert(3, ("Many steps on the left, one on the right", Guide::one_step));
+        }
+        let total = steps.len() + 1;
         let mut page = Page::new(&guide.model.name, session.model.num_params(), sampling.seed);
         for (number, (title, step)) in (1..).zip(steps) {
-            talk.note(format_args!("{number}/9 {title}"));
+            talk.note(format_args!("{number}/{total} {title}"));
             let Some((command, figures)) = step(&guide, &examples)? else {
                 return Ok(Answer::Interrupted);
             };
             page.section(title, &command, figures);
         }
-        talk.note("9/9 A shop: search and recommendations");
+        talk.note(format_args!("{total}/{total} A shop: search and recommendations"));
         let Some(sections) = shop::tour(&self.output, &|| session.is_stopped())? else {
             return Ok(Answer::Interrupted);
         };
@@ -195,6 +203,45 @@ impl Guide<'_> {
             figures.push(Figure { pictures: vec![place], text });
         }
         Ok(Some(("trefoil caption PICTURE.png".into(), figures)))
+    }
+
+    /// The solver and the one-step generator on the same captions and the same pictures.
+    fn one_step(&self, examples: &[Example]) -> anyhow::Result<Option<(String, Vec<Figure>)>> {
+        let mut figures = Vec::new();
+        let mut seconds = [0.0; 2];
+        for (i, example) in examples.iter().enumerate() {
+            let mut figure = Figure { pictures: Vec::new(), text: example.caption.clone() };
+            for (one_step, seconds) in [false, true].into_iter().zip(&mut seconds) {
+                let mut request = self.request(Mode::TextToImage)?;
+                request.prompt = Some(example.caption.clone());
+                request.one_step = one_step;
+                let clock = Instant::now();
+                let Some(generated) = self.session.generate(&request, (i, examples.len()))? else {
+                    return Ok(None);
+                };
+                *seconds += clock.elapsed().as_secs_f64();
+                let name = if one_step { "one-step" } else { "many-steps" };
+                let drawn = self.figures(&format!("{name}-{i:02}"), &request, &generated)?;
+                figure.pictures.extend(drawn.into_iter().flat_map(|figure| figure.pictures));
+            }
+            figures.push(figure);
+        }
+        for (i, example) in examples.iter().enumerate() {
+            let mut request = self.request(Mode::ImageToText)?;
+            request.image = Some(example.picture.clone());
+            request.one_step = true;
+            let Some(generated) = self.session.generate(&request, (i, examples.len()))? else {
+                return Ok(None);
+            };
+            let place = self.keep(&format!("one-step-example-{i:02}"), &example.picture, None)?;
+            let text = generated.into_iter().find_map(|g| g.text).unwrap_or_default();
+            figures.push(Figure { pictures: vec![place], text: format!("in one step: {text}") });
+        }
+        let [many, one] = seconds.map(|all| all / examples.len().max(1) as f64);
+        let text = format!("a picture takes {many:.2} s in many steps and {one:.2} s in one");
+        figures.push(Figure { pictures: Vec::new(), text });
+        let prompt = examples.first().map_or("", |example| &example.caption);
+        Ok(Some((format!("trefoil generate \"{prompt}\" --one-step"), figures)))
     }
 
     /// A mode without a condition.

@@ -7,6 +7,7 @@ use unidiffuser::mode::Mode;
 
 use crate::Answer;
 use crate::args::{CountArgs, EitherOutputArgs, ModelArgs, SamplingArgs};
+use crate::hints::hinted;
 use crate::output::Talk;
 use crate::record::Record;
 use crate::results::{Pictures, prepare_texts, write_texts};
@@ -47,9 +48,13 @@ impl VaryArgs {
     }
 
     fn picture(&self, path: &Path, talk: Talk) -> anyhow::Result<Answer> {
+        if !path.exists() && path.extension().is_none() {
+            let message = format!("no such picture: {}", path.display());
+            return Err(hinted(message, "a text that is to be varied goes after `--text`"));
+        }
         let picture = open_picture(path)?;
         let pictures = Pictures::new(&self.output.pictures(), "vary", self.count.count)?;
-        let session = Session::open(&self.model, talk)?;
+        let session = Session::open_for(&self.model, &self.sampling, talk)?;
         let mut request = session.request(Mode::ImageVariation, &self.sampling)?;
         request.count = self.count.count;
         request.image = Some(picture);
@@ -68,7 +73,7 @@ impl VaryArgs {
     fn words(&self, text: &str, talk: Talk) -> anyhow::Result<Answer> {
         let output = self.output.texts();
         prepare_texts(&output)?;
-        let session = Session::open(&self.model, talk)?;
+        let session = Session::open_for(&self.model, &self.sampling, talk)?;
         session.check_prompt(text)?;
         let mut request = session.request(Mode::TextVariation, &self.sampling)?;
         request.count = self.count.count;

@@ -151,3 +151,50 @@ fn recipes_of_the_repository_are_valid() {
     }
     assert!(checked >= 2);
 }
+
+/// A teacher is distilled by two recipes; the table has it with few and many steps beside its students, and the
+/// second call only writes it again.
+#[test]
+fn students_stand_beside_their_teacher() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    write(path);
+    assert_eq!(run(path, &TRAIN).code, Some(0));
+    for (name, head) in
+        [("sid", "method = \"sid\"\nalpha = 1.0"), ("di", "method = \"diff-instruct\"")]
+    {
+        let text = format!(
+            "{head}\n[problem]\nkind = \"edm\"\nteacher = \"run/model\"\ndata = [\"data\"]\nmeasured = 8\n\
+             [train]\nbatch_size = 4\nduration = 8\nlog_every = 4\nsample_every = 0\ncheckpoint_every = 8\n"
+        );
+        std::fs::write(path.join(format!("{name}.toml")), text).unwrap();
+    }
+    let compare = [
+        "distill", "compare", "sid.toml", "di.toml", "--seeds", "2", "--count", "8", "--runs",
+        "runs", "-o", "table.md",
+    ];
+    assert_eq!(lines(path, &compare), ["table.md"]);
+    let table = || std::fs::read_to_string(path.join("table.md")).unwrap();
+    let first = table();
+    for row in ["| teacher, 1 Heun step |", "| teacher, 18 Heun steps |", "| sid |", "| di |"] {
+        assert_eq!(first.matches(row).count(), 1, "{row} in {first}");
+    }
+    assert!(
+        first.contains("8 drawn pictures of each seed against 12 of the training set"),
+        "{first}"
+    );
+    for picture in ["teacher-1", "teacher-5", "teacher-18", "sid", "di"] {
+        Picture::open(&path.join(format!("table/{picture}.png"))).unwrap();
+    }
+    assert_eq!(lines(path, &compare), ["table.md"]);
+    assert_eq!(table(), first);
+
+    let args = ["sample", "edm", "runs/sid-1/model", "-o", "a.png"];
+    lines(path, &args);
+    Picture::open(&path.join("a.png")).unwrap();
+    let error = run(path, &[&args[..], &["--steps", "3"]].concat());
+    assert_eq!(error.code, Some(2));
+    assert!(error.err.contains("makes a picture in one pass"), "{}", error.err);
+    lines(path, &["models", "convert", "runs/sid-1/model", "half", "--precision", "f16"]);
+    lines(path, &["sample", "edm", "half", "-o", "b.png"]);
+}

@@ -37,6 +37,14 @@ fn pictures_that_cannot_be_read() {
         &["text.png is not a readable picture", "\n\nhint: PNG and JPEG"],
     );
     refused(folder.path(), &["vary", "text.png"], &["text.png is not a readable picture"]);
+    refused(
+        folder.path(),
+        &["vary", "red apple"],
+        &[
+            "no such picture: red apple",
+            "\n\nhint: a text that is to be varied goes after `--text`",
+        ],
+    );
     refused(folder.path(), &["blend", "good.png", "absent.png"], &["cannot read absent.png"]);
     refused(folder.path(), &["generate", "--from", "absent.png"], &["cannot read absent.png"]);
     refused(folder.path(), &["inspect", "absent.png"], &["cannot read absent.png: No such file"]);
@@ -94,7 +102,10 @@ fn models_that_are_absent_or_broken() {
     };
     with("nowhere", &["no such model folder: nowhere", "\n\nhint: "]);
     std::fs::create_dir(folder.path().join("empty")).unwrap();
-    with("empty", &["cannot read empty/", "config.json: No such file"]);
+    with(
+        "empty",
+        &["empty: expected a model: `model_index.json` with its folders, or `uvit_v1.pth`"],
+    );
 
     // One tensor too few, one too many, one of another shape.
     let file = "unet/diffusion_pytorch_model.safetensors";

@@ -296,6 +296,18 @@ fn chains_alternate_captions_and_pictures() {
 }
 
 #[test]
+fn a_negative_prompt_without_guidance_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let args =
+        ["generate", "a cat", "--negative", "a dog", "--steps", "1", "--seed", "1", "-o", "a.png"];
+    let warning = "warning: `--negative` has no effect without guidance\n";
+    let with =
+        |guidance: &str| run(folder.path(), &[&args[..], &["--guidance", guidance]].concat());
+    assert_eq!((with("1").code, with("1").err.as_str()), (Some(0), warning));
+    assert!(!with("3").err.contains(warning));
+}
+
+#[test]
 fn weights_in_fewer_bits_draw_nearly_the_same_and_the_file_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);

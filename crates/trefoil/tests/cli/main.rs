@@ -6,6 +6,8 @@ mod edm;
 mod errors;
 mod generate;
 mod help;
+#[cfg(feature = "hub")]
+mod hub;
 mod inspect;
 mod models;
 mod shipped;

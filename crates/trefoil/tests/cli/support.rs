@@ -21,6 +21,7 @@ pub(crate) fn trefoil(folder: &Path) -> Command {
     }
     command.env("TREFOIL_MODEL", model());
     command.env("HF_HUB_CACHE", folder.join("hub"));
+    command.env("HF_HUB_OFFLINE", "1");
     command
 }
 

@@ -19,6 +19,14 @@ item many times: an item is a trained one plus half the difference of two others
 spread inside topics; users likewise; its events are those of the item it came from, by users who came from the same \
 users. The propagated vectors are then computed from that graph of 1.2 events for each item, so nothing about them \
 is drawn. Queries are one or two words, users come at random.
+
+Up to 32,768 items a request compares all. Above, it reads cells of some 256 items in the order of what their moments \
+promise, until none promises more than what was found: the mean of a cell's inner products plus so many standard \
+deviations. Four is what ships: at a million items three gave a recall of 0.95 and 0.93 (search, recommend) at 3.3 and \
+5.7 ms (p99), four 0.985 and 0.985 at 6.8 and 8.5 ms, five 0.996 and 0.997 at 12.0 and 13.3 ms; comparing all took 51 \
+and 54 ms. A graph of neighbours (HNSW) is not used: an event moves the vectors of a user and of items, which a list \
+takes over in place and a graph would have to be linked again for, and the items of one recommendation have targets \
+of their own, one for each cluster. `search` is the whole request: model, full text, and fusion of both.
 ";
 
 const TOPICS: usize = 200;

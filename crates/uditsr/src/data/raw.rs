@@ -173,6 +173,14 @@ enum Content {
     Items,
 }
 
+#[cfg(feature = "large-logs")]
+impl<'s> Sink<'s> {
+    /// A sink that hands all good rows on, and keeps everything else.
+    pub(crate) fn through(max_bad_rows: usize, take: &'s mut Take<'s>) -> Self {
+        Self { elsewhere: Some(take), ..Self::new(max_bad_rows) }
+    }
+}
+
 impl Sink<'_> {
     /// A sink that keeps all rows.
     pub(crate) fn new(max_bad_rows: usize) -> Self {
@@ -199,12 +207,6 @@ impl Sink<'_> {
             clock: i64::MIN,
             rows: 0,
         }
-    }
-
-    /// A sink that hands all good rows on, and keeps everything else.
-    #[cfg(feature = "large-logs")]
-    pub(crate) fn through(max_bad_rows: usize, take: &'s mut Take<'s>) -> Self {
-        Self { elsewhere: Some(take), ..Self::new(max_bad_rows) }
     }
 
     /// Says that the next rows are events of this file.

@@ -82,6 +82,14 @@ impl Vocabulary {
         self.kind
     }
 
+    /// Number of the first word that can be in a text.
+    pub fn first_word(&self) -> usize {
+        match self.kind {
+            WordIds::Learned => UNKNOWN_WORD as usize + 1,
+            WordIds::Given => 0,
+        }
+    }
+
     /// The words of a text as numbers. Unknown words do not take the place of known ones, since a
     /// model looks at the first few only.
     pub fn encode(&self, text: &str) -> Encoded {

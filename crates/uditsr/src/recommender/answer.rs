@@ -115,7 +115,7 @@ pub enum Retrieval {
 pub enum Order {
     /// A head of the model.
     Model,
-    /// The model and BM25, by reciprocal ranks: some words are in titles only.
+    /// The model and BM25, by reciprocal ranks.
     ModelAndText,
     /// The model and cosines with the user's latest items, by reciprocal ranks: training did not know the
     /// user.
@@ -134,7 +134,7 @@ pub enum Order {
 pub enum Source {
     /// The translated point of user and demand, or the ranking of everything.
     Model,
-    /// Words of its title or tags.
+    /// Words of its title, its tags, or queries that found it.
     Text,
     /// Both.
     Both,

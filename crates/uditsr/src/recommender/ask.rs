@@ -10,7 +10,7 @@ use super::catalogue::Allowed;
 use super::diversity::diversify;
 use super::state::{Edge, UserVectors};
 use super::top::{Found, Top, best};
-use crate::data::{UNKNOWN_WORD, WordIds, words};
+use crate::data::words;
 use crate::{Error, Result};
 
 /// Items of one task of the heads.
@@ -71,24 +71,32 @@ impl Recommender {
         let (kind, user) = self.user_of(user, options)?;
         let seen = if options.exclude_seen.unwrap_or(false) { &user.seen[..] } else { &[] };
         let allowed = self.catalogue.allowed(&options.filter, &self.items, seen);
-        // Next to a model that knows some words, titles are asked for those that it does not know.
+        let limit_of_text = self.options.text_candidates;
+        let by_text =
+            |terms| self.catalogue.text.search(terms, limit_of_text, &|item| allowed.has(item));
+        // Words that the model does not know are left to the text, and count there once more.
         let is_mixed = !terms.known.is_empty() && !terms.text_only.is_empty();
-        let wanted = if is_mixed { &terms.text_only } else { &terms.all };
-        let text = self
-            .catalogue
-            .text
-            .search(wanted, self.options.text_candidates, &|item| allowed.has(item));
+        let rest = if is_mixed { by_text(&terms.text_only) } else { Vec::new() };
+        let is_fused = self.options.fuse_text || terms.known.is_empty();
+        let text = if is_mixed && !is_fused { rest.clone() } else { by_text(&terms.all) };
         let (order, retrieval, found) = if terms.known.is_empty() {
             (Order::Text, Retrieval::Candidates(text.len()), text.clone())
         } else {
             let query = self.state.scorer.query(&terms.known);
-            let limit = if is_mixed { limit.max(self.options.text_candidates) } else { limit };
+            let mut lists = match (is_fused, is_mixed) {
+                (true, _) => vec![text.clone(), rest],
+                (false, true) => vec![rest],
+                (false, false) => Vec::new(),
+            };
+            lists.retain(|list| !list.is_empty());
+            let limit = if lists.is_empty() { limit } else { limit.max(limit_of_text) };
             let Ranked { found, retrieval } =
                 self.rank(&user, Some(&query), &text, &allowed, limit, options.exact);
-            if is_mixed {
-                (Order::ModelAndText, retrieval, fuse(&[found, text.clone()]))
-            } else {
+            if lists.is_empty() {
                 (Order::Model, retrieval, found)
+            } else {
+                lists.push(found);
+                (Order::ModelAndText, retrieval, fuse(&lists))
             }
         };
         let hits = self.hits(found, k, options, |item| {
@@ -239,10 +247,7 @@ impl Recommender {
 
     /// Number of the first word that can be in a text.
     pub(super) fn first_word(&self) -> usize {
-        match self.words.kind() {
-            WordIds::Learned => UNKNOWN_WORD as usize + 1,
-            WordIds::Given => 0,
-        }
+        self.words.first_word()
     }
 
     /// The user of a request.

@@ -50,8 +50,12 @@ fn sorted(mut items: Vec<u32>) -> Vec<u32> {
 }
 
 impl Catalogue {
-    /// Adds the next item.
-    pub(super) fn push(&mut self, item: CatalogueItem) {
+    /// Adds the next item and the words of the queries that found it.
+    pub(super) fn push<'a>(
+        &mut self,
+        item: CatalogueItem,
+        queries: impl IntoIterator<Item = &'a str>,
+    ) {
         let number = self.items.len() as u32;
         for tag in &item.tags {
             let items = self.tags.entry(tag.clone()).or_default();
@@ -59,7 +63,7 @@ impl Catalogue {
                 items.push(number);
             }
         }
-        self.text.push(&item.text());
+        self.text.push(&item.text(), queries);
         self.items.push(item);
     }
 

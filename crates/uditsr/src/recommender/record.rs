@@ -9,7 +9,7 @@ use super::cold::mean_of_words;
 use super::events::{Erase, Event, EventId, Receipt, Record};
 use super::journal::{Access, Journal, Recovery};
 use super::state::Edge;
-use crate::data::CatalogueItem;
+use crate::data::{CatalogueItem, words};
 use crate::model::places;
 use crate::{Error, Result};
 
@@ -116,6 +116,7 @@ impl Recommender {
         if let Some(journal) = &mut self.journal {
             journal.rewrite(&records)?;
         }
+        self.forget_words(user, |edge| ids.contains(&edge.id));
         self.records = records;
         self.keys.retain(|_, id| !ids.contains(id));
         self.change(user, |edge| ids.contains(&edge.id), Vec::new());
@@ -240,6 +241,7 @@ impl Recommender {
                 if let Some(key) = &event.key {
                     self.keys.insert(key.clone(), *id);
                 }
+                self.catalogue.text.add(item, words(&event.query));
                 self.change(user, |_| false, vec![Edge { id: *id, item, time: event.time, query }]);
             }
             Record::Erased { ids, user } => {
@@ -248,6 +250,7 @@ impl Recommender {
                 let users = (0..).zip(&self.state.users).filter(|(_, node)| of(&node.edges));
                 let users: Vec<u32> = users.map(|(user, _)| user).collect();
                 for user in users {
+                    self.forget_words(user, |edge| ids.binary_search(&edge.id).is_ok());
                     self.change(user, |edge| ids.binary_search(&edge.id).is_ok(), Vec::new());
                 }
                 if let Some(user) = *user {
@@ -257,6 +260,27 @@ impl Recommender {
             Record::Item { item } => self.push_items(vec![item.clone()]),
         }
         Ok(())
+    }
+
+    /// The words that an event added to its item.
+    fn words_of(&self, edge: &Edge) -> Vec<String> {
+        let recorded = self.recorded().find(|(id, _)| *id == edge.id);
+        if let (true, Some((_, event))) = (edge.id >= self.first_recorded, recorded) {
+            return words(&event.query);
+        }
+        let known = edge.query.iter().filter(|&&word| word as usize >= self.first_word());
+        known.map(|&word| self.words.words()[word as usize].clone()).collect()
+    }
+
+    /// Takes the words of a user's events away from their items.
+    fn forget_words(&mut self, user: u32, is_erased: impl Fn(&Edge) -> bool) {
+        let edges = self.state.users.get(user as usize).map_or(&[][..], |node| &node.edges);
+        let erased = edges.iter().filter(|edge| is_erased(edge));
+        let words: Vec<(u32, Vec<String>)> =
+            erased.map(|edge| (edge.item, self.words_of(edge))).collect();
+        for (item, words) in words {
+            self.catalogue.text.remove(item, words.iter().map(String::as_str));
+        }
     }
 
     fn change(&mut self, user: u32, erased: impl Fn(&Edge) -> bool, inserted: Vec<Edge>) {
@@ -281,7 +305,7 @@ impl Recommender {
             stars.extend(self.cold_maps[1].apply(&mean));
             all_words.extend(places(config.padding, &words, config.item_words));
             self.items.find_or_add(&item.id);
-            self.catalogue.push(item);
+            self.catalogue.push(item, []);
         }
         self.state.push_items(&embeddings, &stars, &all_words);
         for item in first..self.items() as u32 {

@@ -1,4 +1,5 @@
-//! Full-text search in titles and tags by BM25 (<https://doi.org/10.1561/1500000019>).
+//! Full-text search by BM25 (<https://doi.org/10.1561/1500000019>) in titles, tags and the queries that
+//! found an item.
 //!
 //! An inverted index in memory, of words that [`crate::data::words`] finds in any script. It knows
 //! all words of the catalogue, also those that the model has no vector for.
@@ -25,17 +26,42 @@ pub(super) struct TextIndex {
 
 impl TextIndex {
     /// Adds the next item.
-    pub(super) fn push(&mut self, text: &str) {
+    pub(super) fn push<'a>(&mut self, text: &str, queries: impl IntoIterator<Item = &'a str>) {
         let item = self.lengths.len() as u32;
-        let words = words(text);
-        self.lengths.push(words.len() as u32);
-        self.total += words.len() as u64;
+        self.lengths.push(0);
+        self.add(item, words(text));
+        self.add(item, queries.into_iter().map(str::to_owned));
+    }
+
+    /// Adds words to an item.
+    pub(super) fn add(&mut self, item: u32, words: impl IntoIterator<Item = String>) {
         for word in words {
             let postings = self.terms.entry(word).or_default();
-            match postings.last_mut() {
-                Some((last, count)) if *last == item => *count += 1,
-                _ => postings.push((item, 1)),
+            match postings.binary_search_by_key(&item, |&(item, _)| item) {
+                Ok(place) => postings[place].1 += 1,
+                Err(place) => postings.insert(place, (item, 1)),
             }
+            self.lengths[item as usize] += 1;
+            self.total += 1;
+        }
+    }
+
+    /// Takes words away that were added to an item.
+    pub(super) fn remove<'a>(&mut self, item: u32, words: impl IntoIterator<Item = &'a str>) {
+        for word in words {
+            let Some(postings) = self.terms.get_mut(word) else { continue };
+            let Ok(place) = postings.binary_search_by_key(&item, |&(item, _)| item) else {
+                continue;
+            };
+            postings[place].1 -= 1;
+            if postings[place].1 == 0 {
+                postings.remove(place);
+            }
+            if postings.is_empty() {
+                self.terms.remove(word);
+            }
+            self.lengths[item as usize] -= 1;
+            self.total -= 1;
         }
     }
 
@@ -88,7 +114,7 @@ mod tests {
     fn scores_follow_the_formula() {
         let mut index = TextIndex::default();
         for text in ["red shoes", "blue shoes shoes", "手机 case", ""] {
-            index.push(text);
+            index.push(text, []);
         }
         let search = |query: &str| index.search(&words(query), 10, &|_| true);
         // idf = ln(1 + 2.5 / 2.5), mean length 2; norms 1.2 and 1.65 for lengths 2 and 3.
@@ -101,5 +127,20 @@ mod tests {
         assert_eq!(search("机")[0].item, 2);
         assert!(search("green").is_empty() && !index.has("green") && index.has("case"));
         assert_eq!(index.search(&words("shoes"), 10, &|item| item != 1)[0].item, 0);
+    }
+
+    #[test]
+    fn queries_that_found_an_item_are_words_of_it_until_they_are_taken_away() {
+        let mut index = TextIndex::default();
+        index.push("red shoes", ["boots", "red"]);
+        index.push("blue shoes", []);
+        let found = |index: &TextIndex, query| index.search(&words(query), 10, &|_| true);
+        assert_eq!(found(&index, "boots")[0].item, 0);
+        let before = (found(&index, "shoes red"), index.lengths.clone(), index.total);
+        index.add(1, words("boots wellington boots"));
+        assert_eq!(found(&index, "boots").iter().map(|f| f.item).collect::<Vec<_>>(), [1, 0]);
+        index.remove(1, ["boots", "wellington", "boots"]);
+        assert_eq!((found(&index, "shoes red"), index.lengths.clone(), index.total), before);
+        assert!(!index.has("wellington"));
     }
 }

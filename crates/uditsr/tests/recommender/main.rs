@@ -119,6 +119,10 @@ fn words_that_nobody_knows_are_named() {
     let recommender = open(folder.path());
     let answer = recommender.search(None, "lamps zzz", 5, &plain()).unwrap();
     assert_eq!(answer.unmatched_terms, ["zzz"]);
+    assert_eq!((answer.order, share(&answer, "lamps")), (Order::ModelAndText, 1.0));
+    let alone = RecommenderOptions { fuse_text: false, ..RecommenderOptions::default() };
+    let alone = Recommender::open(&folder.path().join("model"), alone).unwrap();
+    let answer = alone.search(None, "lamps zzz", 5, &plain()).unwrap();
     assert_eq!((answer.order, share(&answer, "lamps")), (Order::Model, 1.0));
     // Numbers of titles occur once, so the model has no vector for them, but the titles do.
     let answer = recommender.search(None, "nr13 qqq", 5, &plain()).unwrap();

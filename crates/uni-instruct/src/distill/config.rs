@@ -105,8 +105,10 @@ impl Default for DistillConfig {
 }
 
 impl DistillConfig {
-    /// Fields that may change between two parts of one run.
-    pub(crate) const MAY_CHANGE: [&str; 7] = [
+    /// Fields that may change between two parts of one run; with another duration, learning rates and stages
+    /// follow the new end from there on.
+    pub(crate) const MAY_CHANGE: [&str; 8] = [
+        "duration",
         "log_every",
         "sample_every",
         "checkpoint_every",

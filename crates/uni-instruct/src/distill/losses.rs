@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, activation};
 use trefoil_core::{Seed, Stream};
 use trefoil_diffusion::EdmPreconditioner;
 
-use super::problem::{FakeView, Problem, Triptych};
+use super::problem::{FakeView, Pairs, Problem, Triptych};
 use crate::divergence::{Divergence, softplus};
 use crate::error::Result;
 use crate::objective::{Calibration, Estimator, FakeKind, Objective, Views};
@@ -141,10 +141,40 @@ fn guided(
     Ok(null.clone() + (conditional - null) * scale)
 }
 
-/// The loss of a batch of `n` student samples.
+/// Where the samples of a student begin, and the noise that they are seen through.
+#[derive(Debug, Clone)]
+pub struct StudentBatch<C> {
+    /// Standard normal noise that becomes samples, `[B, D]`.
+    pub latent: Tensor<2>,
+    /// Standard normal noise that is added to them, `[B, D]`.
+    pub noise: Tensor<2>,
+    /// Noise levels, `[B]`.
+    pub sigma: Vec<f64>,
+    /// Conditions of the rows.
+    pub condition: Option<C>,
+}
+
+impl<C> StudentBatch<C> {
+    /// Draws `n` of them.
+    pub fn draw<P: Problem<Condition = C>>(
+        problem: &P,
+        objective: &Objective,
+        n: usize,
+        streams: &mut Streams,
+    ) -> Self {
+        let (device, shape) = (problem.device(), [n, problem.dims()]);
+        let condition = problem.conditions(&mut streams.latent, n);
+        let latent = streams.latent.normal_tensor(shape, device);
+        let sigma = objective.time.draw(&mut streams.time, n);
+        let noise = streams.noise.normal_tensor(shape, device);
+        Self { latent, noise, sigma, condition }
+    }
+}
+
+/// The loss of a batch of student samples.
 ///
 /// `networks` are the student and the fake network; the caller freezes the latter, and gradients flow
-/// through its input where the objective says so.
+/// through its input where the objective says so. `data` chooses the pairs of a regression.
 ///
 /// # Errors
 /// Those of the networks, and [`crate::Error::Unsupported`] when the problem lacks what a term needs.
@@ -152,18 +182,16 @@ pub fn student_loss<P: Problem>(
     problem: &P,
     objective: &Objective,
     networks: (&P::Student, &P::Fake),
-    n: usize,
-    streams: &mut Streams,
+    batch: StudentBatch<P::Condition>,
+    data: &mut Stream,
     calibration: &mut Calibration,
 ) -> Result<StudentLoss> {
     let (student, fake) = networks;
     let (device, d) = (problem.device(), problem.dims());
-    let condition = problem.conditions(&mut streams.latent, n);
-    let condition = condition.as_ref();
-    let latent = streams.latent.normal_tensor([n, d], device);
+    let StudentBatch { latent, noise, sigma, condition } = batch;
+    let (condition, n) = (condition.as_ref(), sigma.len());
     let x0 = problem.generate(student, latent, condition)?;
-    let sigma = objective.time.draw(&mut streams.time, n);
-    let noise = streams.noise.normal_tensor([n, d], device) * tensors::column(&sigma, &x0);
+    let noise = noise * tensors::column(&sigma, &x0);
 
     // The integral form takes no gradient through a network, so none is recorded.
     let expanded = matches!(objective.estimator, Estimator::Expanded(_));
@@ -225,8 +253,8 @@ pub fn student_loss<P: Problem>(
         sum.parts.push(("adversarial_value", value));
     }
     if objective.regression != 0.0 {
-        let [latent, target] = problem.pairs(&mut streams.data, n)?;
-        let error = problem.generate(student, latent, None)? - target;
+        let Pairs { noise, samples, condition } = problem.pairs(data, n)?;
+        let error = problem.generate(student, noise, condition.as_ref())? - samples;
         sum.add("regression", error.powi_scalar(2).mean(), objective.regression);
     }
     if objective.reward != 0.0 {

@@ -7,8 +7,8 @@ mod run;
 
 pub use config::{DistillConfig, OptimizerConfig};
 pub use losses::{
-    FakeBatch, FakeLoss, RatioReport, Streams, StudentLoss, best_cross_entropy, fake_loss,
-    student_loss,
+    FakeBatch, FakeLoss, RatioReport, Streams, StudentBatch, StudentLoss, best_cross_entropy,
+    fake_loss, student_loss,
 };
-pub use problem::{FakeView, Problem, Triptych};
+pub use problem::{FakeView, Pairs, Problem, Triptych};
 pub use run::{Distilled, Distiller};

@@ -1,5 +1,7 @@
 //! What a problem tells the training loop: its teacher, its networks, its data.
 
+use std::path::Path;
+
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use trefoil_core::Stream;
@@ -40,6 +42,15 @@ pub trait Problem {
 
     /// Where training happens; a device with gradients.
     fn device(&self) -> &Device;
+
+    /// The fake network before the run: a copy of the teacher where that is a network, else fresh.
+    ///
+    /// # Errors
+    /// When the networks do not fit.
+    fn fresh_fake(&self) -> Result<Self::Fake>;
+
+    /// Values that the backward pass of one network keeps for one sample, roughly.
+    fn activations(&self) -> usize;
 
     /// The teacher's denoiser, differentiable through `x`; without a condition the unconditional one.
     ///
@@ -104,7 +115,7 @@ pub trait Problem {
     ///
     /// # Errors
     /// [`Error::Unsupported`] by default.
-    fn pairs(&self, _stream: &mut Stream, _n: usize) -> Result<[Tensor<2>; 2]> {
+    fn pairs(&self, _stream: &mut Stream, _n: usize) -> Result<Pairs<Self::Condition>> {
         Err(self.lacks("pairs of noise and sample"))
     }
 
@@ -152,6 +163,12 @@ pub trait Problem {
         Ok(())
     }
 
+    /// Writes the student as something that the rest of the program runs.
+    ///
+    /// # Errors
+    /// Those of writing.
+    fn save(&self, student: &Self::Student, folder: &Path) -> Result<()>;
+
     /// What else must be equal to resume a run.
     fn fingerprint(&self) -> serde_json::Value;
 
@@ -159,6 +176,17 @@ pub trait Problem {
     fn lacks(&self, needed: &'static str) -> Error {
         Error::Unsupported { needed, problem: self.name() }
     }
+}
+
+/// Noise and what the teacher makes of it in many steps.
+#[derive(Debug, Clone)]
+pub struct Pairs<C> {
+    /// Standard normal, `[B, D]`.
+    pub noise: Tensor<2>,
+    /// The teacher's samples, `[B, D]`.
+    pub samples: Tensor<2>,
+    /// Conditions of the rows.
+    pub condition: Option<C>,
 }
 
 /// The same samples as three networks see them; numbers of the host, `[B, D]` each.

@@ -16,8 +16,8 @@ use trefoil_train::{
 
 use super::config::{DistillConfig, OptimizerConfig};
 use super::losses::{
-    FakeBatch, FakeLoss, RatioReport, Streams, StudentLoss, best_cross_entropy, fake_loss, spread,
-    student_loss,
+    FakeBatch, FakeLoss, RatioReport, Streams, StudentBatch, StudentLoss, best_cross_entropy,
+    fake_loss, spread, student_loss,
 };
 use super::problem::{Problem, Triptych};
 use crate::error::{Error, Result};
@@ -57,6 +57,8 @@ pub struct Distilled<F, S> {
     pub fake: F,
     /// Seconds of training, over all parts of the run.
     pub seconds: f64,
+    /// What the problem measured at the end of this part of the run.
+    pub measured: Vec<(String, f64)>,
 }
 
 /// How far a run is.
@@ -86,6 +88,7 @@ struct Session<P: Problem> {
     sampled: Option<u64>,
     line: (Instant, u64),
     views: Option<Triptych>,
+    measured: Vec<(String, f64)>,
 }
 
 /// The parts of a run.
@@ -150,6 +153,7 @@ impl<P: Problem> Distiller<'_, P> {
             student: student.no_grad(),
             fake: session.fake.no_grad(),
             seconds: session.seconds,
+            measured: session.measured,
         })
     }
 
@@ -212,6 +216,7 @@ impl<P: Problem> Distiller<'_, P> {
             sampled: None,
             line: (Instant::now(), 0),
             views: None,
+            measured: Vec::new(),
         };
         match Snapshot::open(&self.run.state_dir())? {
             None => {
@@ -366,12 +371,14 @@ impl<P: Problem> Distiller<'_, P> {
         objective.ratio.fit(&mut session.calibration);
         let mut streams = Streams::of(self.config.seed, "student", step);
         let frozen = session.fake.clone().no_grad();
+        let n = self.config.batch_size;
+        let batch = StudentBatch::draw(self.problem, objective, n, &mut streams);
         let StudentLoss { total, parts, ratio, spread, triptych } = student_loss(
             self.problem,
             objective,
             (&session.student, &frozen),
-            self.config.batch_size,
-            &mut streams,
+            batch,
+            &mut streams.data,
             &mut session.calibration,
         )?;
         let loss = tensors::scalar(total.clone());
@@ -500,9 +507,12 @@ impl<P: Problem> Distiller<'_, P> {
         let average = session.student.clone().no_grad();
         let average = session.student_optimizer.write_average_to(average)?.no_grad();
         let position = Position { step: session.counters.student, samples: done, epoch: 0 };
-        let measured = self.problem.on_sample(&average, self.run, position)?;
-        let named: Vec<(String, f64)> =
-            measured.into_iter().map(|(name, value)| (format!("measured/{name}"), value)).collect();
+        session.measured = self.problem.on_sample(&average, self.run, position)?;
+        let named: Vec<(String, f64)> = session
+            .measured
+            .iter()
+            .map(|(name, value)| (format!("measured/{name}"), *value))
+            .collect();
         let scalars: Vec<(&str, f64)> = named.iter().map(|(n, v)| (n.as_str(), *v)).collect();
         self.run.log_scalars(done, &scalars)?;
         if let Some(views) = &session.views {

@@ -30,6 +30,7 @@ pub use denoiser::{Denoised, EdmLoss, NoisyBatch};
 pub use dropout::Masks;
 pub use recipe::{EdmData, EdmPreview, EdmRecipe};
 pub use sample::{SampleError, SampleRequest, one_hot};
+pub(crate) use sample::{denoise_flat, labels_of};
 pub use teacher::{Teacher, TeacherConfig, config_of};
 pub use train::{EdmTask, Training};
 pub use unet::{Condition, UNet, UNetOutput};

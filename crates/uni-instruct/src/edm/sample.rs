@@ -5,10 +5,14 @@ use std::ops::ControlFlow;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use trefoil_core::{Error as CoreError, Picture, Seed};
-use trefoil_diffusion::{EdmNoise, EdmSolverConfig, SolveError, Step, from_fn};
+use trefoil_diffusion::{
+    EdmNoise, EdmPreconditioner, EdmSolverConfig, RowDenoiser, SolveError, Step, from_fn,
+};
 
+use super::denoiser::Denoised;
 use super::teacher::Teacher;
-use super::unet::Condition;
+use super::unet::{Condition, UNet};
+use crate::exact::Labels;
 
 /// Why a picture was not drawn.
 #[derive(Debug, thiserror::Error)]
@@ -60,8 +64,13 @@ impl SampleRequest {
         }
     }
 
+    /// Standard normal noise from which picture number `index` is made.
+    pub fn latent(&self, index: u64, values: usize) -> Vec<f32> {
+        self.seed.stream("latent", index).normals(values)
+    }
+
     /// The class of picture number `place` of the request for a network with `classes` classes.
-    fn class(&self, place: usize, classes: usize) -> Option<usize> {
+    pub fn class(&self, place: usize, classes: usize) -> Option<usize> {
         if classes == 0 {
             return None;
         }
@@ -74,7 +83,7 @@ impl SampleRequest {
 }
 
 impl Teacher {
-    /// Draws pictures. State and solver are in double precision, the network in single.
+    /// Draws pictures: in many steps, or in one where the network was distilled.
     ///
     /// `progress` is called after each step with the evaluations made and those of the whole request.
     ///
@@ -86,51 +95,129 @@ impl Teacher {
         device: &Device,
         progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<Vec<Picture>, SampleError> {
+        let size = &self.config.network;
+        let values = self.draw(request, device, progress)?;
+        let count = values.len() / (size.channels * size.resolution * size.resolution);
+        let shape = [count, size.channels, size.resolution, size.resolution];
+        Ok(Picture::from_tensor(Tensor::from_data(TensorData::new(values, shape), device))?)
+    }
+
+    /// As [`Teacher::sample`], the values themselves: `[count, channels, H, W]`, row-major. State and solver
+    /// are in double precision, the network in single. Picture `i` starts at [`SampleRequest::latent`].
+    ///
+    /// # Errors
+    /// As [`Teacher::sample`].
+    pub fn draw(
+        &self,
+        request: &SampleRequest,
+        device: &Device,
+        progress: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+    ) -> Result<Vec<f32>, SampleError> {
         let sampler = request.solver.build()?;
         let size = &self.config.network;
-        let shape = [size.channels, size.resolution, size.resolution];
-        let values: usize = shape.iter().product();
+        let values = size.channels * size.resolution * size.resolution;
         let batch = request.batch.max(1);
-        let total = sampler.evaluations() * request.indices.len().div_ceil(batch);
-        let mut pictures = Vec::with_capacity(request.indices.len());
+        let evaluations = self.config.one_step.map_or(sampler.evaluations(), |_| 1);
+        let total = evaluations * request.indices.len().div_ceil(batch);
+        let mut drawn = Vec::with_capacity(request.indices.len() * values);
         for (part, indices) in request.indices.chunks(batch).enumerate() {
-            let places = part * batch..part * batch + indices.len();
+            let count = indices.len();
+            let places = part * batch..part * batch + count;
             let classes: Vec<Option<usize>> =
                 places.map(|place| request.class(place, size.label_dim)).collect();
             let label = one_hot(&classes, size.label_dim, device)?;
-            let condition = Condition { label, augment: None };
-            let mut denoiser = from_fn(|x: Tensor<2>, sigma: f64| {
-                let x = x.cast(DType::F32).reshape([indices.len(), shape[0], shape[1], shape[2]]);
-                let sigma = vec![sigma; indices.len()];
-                let preconditioner =
-                    trefoil_diffusion::EdmPreconditioner { sigma_data: self.config.sigma_data };
-                let denoised =
-                    self.network.denoise(x, &sigma, condition.clone(), None, preconditioner);
-                Ok(denoised.picture.reshape([indices.len(), values]).cast(DType::F64))
-            });
-            let normals = |name: &str| {
-                let rows =
-                    indices.iter().flat_map(|&i| request.seed.stream(name, i).normals(values));
-                let rows: Vec<f64> = rows.map(f64::from).collect();
-                let data = TensorData::new(rows, [indices.len(), values]);
-                Tensor::<2>::from_data(data, (device, DType::F64))
+            let denoise = |x: Tensor<2>, sigma: f64| {
+                let x = x.cast(DType::F32);
+                self.denoise_flat(x, &vec![sigma; count], label.clone()).cast(DType::F64)
             };
-            let before = part * sampler.evaluations();
-            let mut on_step = |step: Step<'_>| progress(before + step.evaluations, total);
-            let start = normals("latent") * sampler.start().sigma;
-            let mut noise = |step: usize, _: [usize; 2]| normals(&format!("churn-{step}"));
-            let end = sampler.sample_with_noise(
-                &mut EdmNoise(&mut denoiser),
-                start,
-                &mut noise,
-                &mut on_step,
-            )?;
-            let images =
-                end.cast(DType::F32).reshape([indices.len(), shape[0], shape[1], shape[2]]);
-            pictures.extend(Picture::from_tensor(images)?);
+            let rows = |of: &dyn Fn(u64) -> Vec<f32>| {
+                let rows: Vec<f64> = indices.iter().flat_map(|&i| of(i)).map(f64::from).collect();
+                Tensor::<2>::from_data(TensorData::new(rows, [count, values]), (device, DType::F64))
+            };
+            let before = part * evaluations;
+            let latent = rows(&|i| request.latent(i, values));
+            let end = if let Some(level) = self.config.one_step {
+                if progress(before + 1, total).is_break() {
+                    return Err(SolveError::Cancelled { step: 0 }.into());
+                }
+                denoise(latent * level, level)
+            } else {
+                let mut denoiser = from_fn(|x: Tensor<2>, sigma: f64| Ok(denoise(x, sigma)));
+                let mut on_step = |step: Step<'_>| progress(before + step.evaluations, total);
+                let mut noise = |step: usize, _: [usize; 2]| {
+                    rows(&|i| request.seed.stream(&format!("churn-{step}"), i).normals(values))
+                };
+                sampler.sample_with_noise(
+                    &mut EdmNoise(&mut denoiser),
+                    latent * sampler.start().sigma,
+                    &mut noise,
+                    &mut on_step,
+                )?
+            };
+            drawn.extend(end.into_data().iter::<f32>());
         }
-        Ok(pictures)
+        Ok(drawn)
     }
+
+    /// `D(x, sigma)` of flat rows; gradients flow to `x`.
+    ///
+    /// # Shapes
+    /// - `x`, returns: `[B, channels * H * W]`
+    /// - `label`: `[B, classes]`
+    fn denoise_flat(&self, x: Tensor<2>, sigma: &[f64], label: Option<Tensor<2>>) -> Tensor<2> {
+        let condition = Condition { label, augment: None };
+        let edm = EdmPreconditioner { sigma_data: self.config.sigma_data };
+        denoise_flat(&self.network, x, sigma, condition, edm).0
+    }
+}
+
+impl RowDenoiser for Teacher {
+    type Condition = Labels;
+    type Error = SampleError;
+
+    fn denoise_rows(
+        &self,
+        x: Tensor<2>,
+        sigma: &[f64],
+        condition: Option<&Labels>,
+    ) -> Result<Tensor<2>, SampleError> {
+        let label = labels_of(condition, sigma.len(), self.config.network.label_dim, &x.device())?;
+        Ok(self.denoise_flat(x, sigma, label))
+    }
+}
+
+/// A network over flat rows: the denoised rows, and the output of its last encoder layer.
+///
+/// # Shapes
+/// - `x`: `[B, channels * H * W]`
+/// - returns: the same, and `[B, C, H', W']`
+pub(crate) fn denoise_flat(
+    network: &UNet,
+    x: Tensor<2>,
+    sigma: &[f64],
+    condition: Condition,
+    preconditioner: EdmPreconditioner,
+) -> (Tensor<2>, Tensor<4>) {
+    let [rows, values] = x.dims();
+    let size = network.config();
+    let x = x.reshape([rows, size.channels, size.resolution, size.resolution]);
+    let Denoised { picture, encoded } = network.denoise(x, sigma, condition, None, preconditioner);
+    (picture.reshape([rows, values]), encoded)
+}
+
+/// Classes of rows as the network takes them; without a condition no row has a class.
+///
+/// # Errors
+/// As [`one_hot`].
+pub(crate) fn labels_of(
+    labels: Option<&Labels>,
+    rows: usize,
+    classes: usize,
+    device: &Device,
+) -> Result<Option<Tensor<2>>, SampleError> {
+    let rows: Vec<Option<usize>> =
+        (0..rows).map(|row| labels.and_then(|labels| labels.get(row).copied())).collect();
+    one_hot(&rows, classes, device)
 }
 
 /// Labels as the network takes them, `[B, classes]`; a picture without a class has zeros.

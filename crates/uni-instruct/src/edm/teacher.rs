@@ -35,6 +35,9 @@ pub struct TeacherConfig {
     /// Names of the classes; empty when they have none, or there are no classes.
     #[serde(default)]
     pub classes: Vec<String>,
+    /// Noise level from which one pass of the network makes a picture; absent: it takes many steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub one_step: Option<f64>,
 }
 
 /// A network that is ready to be used.
@@ -74,12 +77,12 @@ impl Teacher {
     /// Writes a model folder.
     ///
     /// # Errors
-    /// [`Error::Write`].
-    pub fn save(&self, folder: &Path) -> Result<PathBuf> {
+    /// [`Error::Write`]; [`Error::NonFinite`] when a weight does not survive the conversion to `precision`.
+    pub fn save(&self, folder: &Path, precision: Precision) -> Result<PathBuf> {
         fs::create_dir_all(folder)?;
         let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
         let tensors = keys::export(&self.network);
-        weights::save(&folder.join(WEIGHTS), &tensors, Precision::F32, metadata)?;
+        weights::save(&folder.join(WEIGHTS), &tensors, precision, metadata)?;
         fs::write_json(&folder.join(CONFIG), &self.config)?;
         Ok(folder.into())
     }
@@ -97,7 +100,7 @@ impl Teacher {
             .init(&mut Init::zeros(device))
             .map_err(|e| Error::format(path, e.to_string()))?;
         let loaded = keys::import(fresh, path, tensors)?;
-        let config = TeacherConfig { network, sigma_data, classes: Vec::new() };
+        let config = TeacherConfig { network, sigma_data, classes: Vec::new(), one_step: None };
         Ok(Self { network: loaded, config })
     }
 }

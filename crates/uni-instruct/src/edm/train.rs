@@ -5,6 +5,7 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use trefoil_core::nn::Init;
+use trefoil_core::weights::Precision;
 use trefoil_core::{Picture, Seed};
 use trefoil_train::data::LabelledSet;
 use trefoil_train::{
@@ -72,7 +73,8 @@ impl EdmTask<'_> {
     fn teacher(&self, network: &UNet) -> Teacher {
         let classes = if self.recipe.data.labels { self.data.classes.clone() } else { Vec::new() };
         let (network, sigma_data) = (network.clone(), self.recipe.loss.sigma_data);
-        let config = TeacherConfig { network: self.network.clone(), sigma_data, classes };
+        let sizes = self.network.clone();
+        let config = TeacherConfig { network: sizes, sigma_data, classes, one_step: None };
         Teacher { network, config }
     }
 }
@@ -153,7 +155,7 @@ impl Training<'_> {
         let trained =
             Trainer { config: &recipe.train, run: &run, stop, progress }.fit(&mut task, fresh)?;
         if trained.outcome == Outcome::Finished {
-            task.teacher(&trained.average).save(&run.model_dir())?;
+            task.teacher(&trained.average).save(&run.model_dir(), Precision::F32)?;
         }
         Ok(trained.outcome)
     }

@@ -1,5 +1,7 @@
 //! A mixture of Gaussians as a distillation problem: exact teacher, small learned networks.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use burn::module::{Module, Param};
@@ -7,6 +9,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use trefoil_core::nn::Init;
+use trefoil_core::weights::{self, Precision};
 use trefoil_core::{Error as CoreError, Picture, Seed, Stream, params};
 use trefoil_diffusion::karras_sigmas;
 use trefoil_train::{RunFolder, sampler::Position};
@@ -15,7 +18,7 @@ use super::measure::Fit;
 use super::network::{Network, NetworkConfig, Shape as NetworkShape};
 use super::plot::Panel;
 use super::shapes::Shape;
-use crate::distill::{FakeView, Problem, Triptych};
+use crate::distill::{FakeView, Pairs, Problem, Triptych};
 use crate::error::Result;
 use crate::exact::{ExactDenoiser, Labels};
 use crate::method::StudentKind;
@@ -235,12 +238,6 @@ impl ToyProblem {
         }
     }
 
-    /// A fresh fake network.
-    pub fn fresh_fake(&self) -> Network {
-        let shape = self.shape(self.rank);
-        Network::new(self.config.network, shape, &mut Init::random(self.seed, &self.device))
-    }
-
     /// Draws from the mixture.
     fn draw(&self, stream: &mut Stream, labels: &[Option<usize>]) -> Tensor<2> {
         let values = self.mixture.sample(stream, labels);
@@ -339,6 +336,16 @@ impl Problem for ToyProblem {
         &self.device
     }
 
+    fn fresh_fake(&self) -> Result<Network> {
+        let shape = self.shape(self.rank);
+        let init = &mut Init::random(self.seed, &self.device);
+        Ok(Network::new(self.config.network, shape, init))
+    }
+
+    fn activations(&self) -> usize {
+        4 * self.config.network.width * self.config.network.depth
+    }
+
     fn teacher(&self, x: Tensor<2>, sigma: &[f64], labels: Option<&Labels>) -> Result<Tensor<2>> {
         Ok(self.teacher.evaluate(x, sigma, labels).denoised)
     }
@@ -435,7 +442,7 @@ impl Problem for ToyProblem {
         Ok(self.draw(stream, &labels))
     }
 
-    fn pairs(&self, stream: &mut Stream, n: usize) -> Result<[Tensor<2>; 2]> {
+    fn pairs(&self, stream: &mut Stream, n: usize) -> Result<Pairs<Labels>> {
         let d = self.dims();
         let [latents, samples] = if let Some(pairs) = self.pairs.get() {
             pairs
@@ -450,7 +457,7 @@ impl Problem for ToyProblem {
                 rows.iter().flat_map(|row| from[row * d..(row + 1) * d].iter().copied()).collect();
             Tensor::from_data(TensorData::new(values, [n, d]), (&self.device, DType::F32))
         };
-        Ok([gather(latents), gather(samples)])
+        Ok(Pairs { noise: gather(latents), samples: gather(samples), condition: None })
     }
 
     fn reward(&self, x0: Tensor<2>) -> Result<Tensor<2>> {
@@ -508,6 +515,11 @@ impl Problem for ToyProblem {
             run.log_picture(samples, "student-teacher-fake", &grid)?;
         }
         Ok(())
+    }
+
+    fn save(&self, student: &ToyStudent, folder: &Path) -> Result<()> {
+        let path = folder.join("student.safetensors");
+        Ok(weights::save(&path, &params::export(student), Precision::F32, BTreeMap::new())?)
     }
 
     fn fingerprint(&self) -> serde_json::Value {

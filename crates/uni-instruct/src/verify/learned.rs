@@ -43,7 +43,7 @@ fn train(problem: &ToyProblem, student: &Mixture, steps: u64) -> Result<Network>
         ..TrainConfig::default()
     };
     let law = TimeLaw::Levels { sigmas: LEVELS.map(|(_, sigma)| sigma).into() };
-    let mut network = problem.fresh_fake();
+    let mut network = problem.fresh_fake()?;
     let mut optimizer = Optimizer::new(&network, |_| true);
     network = optimizer.write_to(network)?;
     for step in 0..steps {

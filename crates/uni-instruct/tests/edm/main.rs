@@ -2,6 +2,7 @@
 
 mod inception;
 mod network;
+mod pictures;
 mod support;
 mod teacher;
 mod training;

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::support::{fixture, uniform};
-use burn::tensor::Device;
+use burn::tensor::{Device, Tolerance};
 use trefoil_core::nn::Init;
 use trefoil_core::weights::{self, Precision};
 use trefoil_core::{Picture, Seed};
@@ -27,7 +27,10 @@ fn small(family: Family) -> Teacher {
     };
     let fresh = network.init(&mut Init::random(Seed(1), &Device::flex())).unwrap();
     let classes = ["a", "b", "c"].map(String::from).to_vec();
-    Teacher { network: fresh, config: TeacherConfig { network, sigma_data: 0.5, classes } }
+    Teacher {
+        network: fresh,
+        config: TeacherConfig { network, sigma_data: 0.5, classes, one_step: None },
+    }
 }
 
 #[test]
@@ -36,7 +39,7 @@ fn folders_and_weight_files_come_back() {
     for family in Family::ALL {
         let teacher = small(family);
         let path = folder.path().join(format!("{family:?}"));
-        teacher.save(&path).unwrap();
+        teacher.save(&path, Precision::F32).unwrap();
         let again = Teacher::open(&path, &device).unwrap();
         assert_eq!(again.config, teacher.config);
         assert_eq!(keys::export(&again.network), keys::export(&teacher.network));
@@ -44,6 +47,16 @@ fn folders_and_weight_files_come_back() {
         let alone = Teacher::open(&path.join("model.safetensors"), &device).unwrap();
         assert_eq!(alone.config.network, teacher.config.network);
         assert_eq!(keys::export(&alone.network), keys::export(&teacher.network));
+        // Half precision on disk, single in memory.
+        let path = folder.path().join(format!("half-{family:?}"));
+        teacher.save(&path, Precision::F16).unwrap();
+        let half = Teacher::open(&path, &device).unwrap();
+        for ((name, found), (_, kept)) in
+            keys::export(&half.network).iter().zip(keys::export(&teacher.network))
+        {
+            found.assert_approx_eq::<f32>(&kept, Tolerance::relative(1e-3).set_absolute(1e-7));
+            assert_eq!(found.dtype(), kept.dtype(), "{name}");
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use unidiffuser::uvit::{UVit, UVitConfig};
 use crate::AnyError;
 
 /// Of all weights and inputs.
-const SEED: Seed = Seed(2303);
+const SEED: Seed = Seed(230_306_555);
 
 /// Writes everything below `folder`.
 pub(crate) fn all(folder: &Path) -> Result<(), AnyError> {

@@ -40,6 +40,14 @@ pub fn caption_decoder_to_original(
     tensors.into_iter().map(|(name, tensor)| (rename(&name), tensor)).chain(head).collect()
 }
 
+/// Our names to those of diffusers, which has the token table a second time as the output head: a file without it leaves
+/// some of its versions with a random head.
+pub fn with_head<T: Clone>(mut tensors: Vec<(String, T)>) -> Vec<(String, T)> {
+    let table = tensors.iter().find(|(name, _)| name == TABLE).map(|(_, table)| table.clone());
+    tensors.extend(table.map(|table| (HEAD.to_string(), table)));
+    tensors
+}
+
 /// `h.N.attn.bias` and `h.N.attn.masked_bias`: buffers, not weights.
 fn is_mask(name: &str) -> bool {
     let in_block = name.contains(".h.");

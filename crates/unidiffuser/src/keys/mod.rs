@@ -16,7 +16,7 @@ use burn::tensor::TensorData;
 use trefoil_core::weights::{StoredTensor, WeightFile};
 
 pub use self::autoencoder::{autoencoder, autoencoder_to_original};
-pub use self::caption::{caption_decoder, caption_decoder_to_original};
+pub use self::caption::{caption_decoder, caption_decoder_to_original, with_head};
 pub use self::clip::{clip_text, clip_vision};
 pub use self::uvit::{uvit, uvit_to_diffusers};
 

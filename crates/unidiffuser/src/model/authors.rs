@@ -17,6 +17,7 @@ use trefoil_diffusion::ScheduleConfig;
 use super::{CLIP_TOKENIZER, Layout, ModelFiles, TEXT_TOKENIZER, shapes};
 use crate::clip::ClipText;
 use crate::folder::{Component, Part};
+use crate::uvit::UVit;
 
 const UVIT: [&str; 4] =
     ["uvit_v1.pth", "uvit_v0.pth", "uvit_v1.safetensors", "uvit_v0.safetensors"];
@@ -60,9 +61,10 @@ pub(super) fn open(path: &Path) -> Result<ModelFiles> {
         file(&find(&folder, &CAPTION_DECODER)?, &given["caption_decoder"], |f| {
             shapes::caption_decoder(f, positions)
         })?;
-    let autoencoder =
-        file(&find(&folder, &AUTOENCODER)?, &given["autoencoder"], shapes::autoencoder)?;
-    let uvit = file(&uvit, &given["uvit"], |f| shapes::uvit(f, positions))?;
+    let uvit: Part<UVit> = file(&uvit, &given["uvit"], |f| shapes::uvit(f, positions))?;
+    let autoencoder = file(&find(&folder, &AUTOENCODER)?, &given["autoencoder"], |f| {
+        shapes::autoencoder(f, uvit.config.sample_size)
+    })?;
 
     // CLIP's vocabulary lies beside its weights, unless it has a folder of its own.
     let own = [CLIP_TOKENIZER, "clip_bpe"].map(|name| folder.join(name));

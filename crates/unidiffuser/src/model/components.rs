@@ -61,6 +61,7 @@ impl UniDiffuser {
             text_tokenizer: parts.text_tokenizer,
             schedule: VpSchedule::new(schedule),
             storage: Storage::F32,
+            one_step: None,
             device,
         })
     }

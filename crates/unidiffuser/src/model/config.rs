@@ -142,6 +142,7 @@ impl ModelConfig {
             text_tokenizer,
             schedule,
             storage: Storage::F32,
+            one_step: None,
             device: init.device().clone(),
             config: self.clone(),
         })

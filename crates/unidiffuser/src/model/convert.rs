@@ -1,6 +1,5 @@
 //! From one layout and precision to another, one tensor in memory at a time.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::json;
@@ -12,8 +11,9 @@ use crate::folder::{Component, Part, write_component, write_index};
 use crate::keys;
 
 impl ModelFiles {
-    /// Writes the model into a folder in another layout or precision. Weights are written as safetensors, in the
-    /// authors' layout under the authors' names, with the numbers that do not follow from them in a `config.json`.
+    /// Writes the model into a folder in another layout or precision. Weights are written as safetensors, those
+    /// of the authors' layout as files of PyTorch under the authors' names, with the numbers that do not follow from
+    /// them in a `config.json`.
     ///
     /// # Errors
     /// Those of strict loading, [`trefoil_core::Error::Write`], and [`trefoil_core::Error::NonFinite`] when a weight
@@ -40,13 +40,13 @@ impl ModelFiles {
 
     fn write_authors(&self, out: &Path, precision: Precision) -> Result<()> {
         let save = |name: &str, tensors: Vec<(String, StoredTensor)>| {
-            weights::save(&out.join(name), &tensors, precision, BTreeMap::new())
+            weights::save_torch(&out.join(name), &tensors, precision)
         };
         let levels = self.autoencoder.config.block_out_channels.len();
         let autoencoder = keys::autoencoder_to_original(self.autoencoder.stored()?, levels);
-        save("autoencoder_kl.safetensors", autoencoder)?;
+        save("autoencoder_kl.pth", autoencoder)?;
         let decoder = keys::caption_decoder_to_original(self.caption_decoder.stored()?);
-        save("caption_decoder.safetensors", decoder)?;
+        save("caption_decoder.pth", decoder)?;
         fs::write_json(
             &out.join("config.json"),
             &json!({
@@ -63,7 +63,7 @@ impl ModelFiles {
         )?;
         // Last: a folder without it is unfinished.
         let version = u8::from(self.uvit.config.use_data_type_embedding);
-        save(&format!("uvit_v{version}.safetensors"), self.uvit.stored()?)
+        save(&format!("uvit_v{version}.pth"), self.uvit.stored()?)
     }
 }
 

@@ -84,8 +84,7 @@ impl ModelFiles {
         Ok(files)
     }
 
-    /// Which layout a path has; what has neither is taken for that of diffusers, whose errors then say what is
-    /// missing.
+    /// Which layout a path has; what has neither is taken for that of diffusers.
     pub fn layout_of(path: &Path) -> Layout {
         let is_diffusers = path.join(INDEX).is_file() || path.join(UVit::FOLDER).is_dir();
         if !is_diffusers && authors::find_uvit(path).is_some() {
@@ -96,6 +95,12 @@ impl ModelFiles {
     }
 
     fn open_diffusers(folder: &Path) -> Result<Self> {
+        if folder.is_dir() && !folder.join(INDEX).is_file() && !folder.join(UVit::FOLDER).is_dir() {
+            let reason = format!(
+                "expected a model: `{INDEX}` with its folders, or `uvit_v1.pth` with the authors' other files"
+            );
+            return Err(Error::format(folder, reason));
+        }
         check_processor(folder)?;
         Ok(Self {
             layout: Layout::Diffusers,
@@ -169,6 +174,7 @@ impl ModelFiles {
             text_tokenizer,
             schedule: VpSchedule::new(schedule),
             storage,
+            one_step: None,
             device: device.clone(),
             config: self.config(),
         })

@@ -19,9 +19,7 @@ pub(super) fn load(model: &Path) -> Result<ScheduleConfig> {
     if !path.exists() {
         return Ok(ScheduleConfig::default());
     }
-    let text = strict_json(&fs::read_to_string(&path)?);
-    let json: Value =
-        serde_json::from_str(&text).map_err(|e| Error::format(&path, e.to_string()))?;
+    let json: Value = fs::read_python_json(&path)?;
     parse(&json).map_err(|reason| Error::format(&path, reason))
 }
 
@@ -82,36 +80,9 @@ fn parse(json: &Value) -> Result<ScheduleConfig, String> {
     Ok(config)
 }
 
-/// Python writes infinities and NaN as bare words, which JSON does not have; they become `null`.
-fn strict_json(text: &str) -> String {
-    const WORDS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    let (mut quoted, mut escaped) = (false, false);
-    while let Some(c) = rest.chars().next() {
-        if !quoted && let Some(word) = WORDS.iter().find(|word| rest.starts_with(**word)) {
-            out.push_str("null");
-            rest = &rest[word.len()..];
-            continue;
-        }
-        quoted ^= c == '"' && !escaped;
-        escaped = quoted && c == '\\' && !escaped;
-        out.push(c);
-        rest = &rest[c.len_utf8()..];
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bare_words_become_null_outside_of_strings() {
-        let text = r#"{"a": -Infinity, "NaN\" Infinity": [NaN, "NaN"], "é": Infinity, "b\\": NaN}"#;
-        let expected = r#"{"a": null, "NaN\" Infinity": [null, "NaN"], "é": null, "b\\": null}"#;
-        assert_eq!(strict_json(text), expected);
-    }
 
     #[test]
     fn other_processes_are_refused_by_field() {

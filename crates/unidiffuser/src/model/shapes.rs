@@ -39,8 +39,8 @@ pub(super) fn uvit(file: &WeightFile, tokens: usize) -> Result<UVitConfig> {
     })
 }
 
-/// Of the autoencoder.
-pub(super) fn autoencoder(file: &WeightFile) -> Result<AutoencoderConfig> {
+/// Of the autoencoder, whose latents have sides of `latent` numbers.
+pub(super) fn autoencoder(file: &WeightFile, latent: usize) -> Result<AutoencoderConfig> {
     let resnet =
         |level: usize, j: usize| format!("encoder.down_blocks.{level}.resnets.{j}.conv1.weight");
     let levels = count(file, |i| resnet(i, 0));
@@ -48,13 +48,14 @@ pub(super) fn autoencoder(file: &WeightFile) -> Result<AutoencoderConfig> {
     let [_, in_channels, _, _] = shape(file, "encoder.conv_in.weight")?;
     let [latent_channels, ..] = shape::<4>(file, "post_quant_conv.weight")?;
     let defaults = AutoencoderConfig::default();
-    Ok(AutoencoderConfig {
+    let config = AutoencoderConfig {
         in_channels,
         latent_channels,
         block_out_channels: widths.collect::<Result<_>>()?,
         layers_per_block: count(file, |j| resnet(0, j)),
         ..defaults
-    })
+    };
+    Ok(AutoencoderConfig { sample_size: latent * config.downsampling(), ..config })
 }
 
 /// Of the caption decoder, whose code has `tokens` tokens.

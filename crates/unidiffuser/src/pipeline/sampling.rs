@@ -19,6 +19,7 @@ use super::shapes::{Shapes, latent_shape};
 use super::{GenerateError, NoiseKind, NoiseSource, Procedure, Request};
 use crate::mode::{Content, Pass, Task, Unconditional};
 use crate::model::{Codes, ImageCode, UniDiffuser};
+use crate::one_step::{OneStep, Parts, Rows};
 use crate::uvit::{Levels, Modalities};
 
 /// The settings of a request made ready: the solver's grid and the code of the empty text.
@@ -35,6 +36,44 @@ pub struct Sampling<'a> {
     latent: [usize; 3],
     /// Whether the solver tells the network the index of a level, one less than its number.
     counts_from_zero: bool,
+    /// Makes samples in one pass, in place of the solver.
+    one_step: Option<&'a OneStep>,
+}
+
+/// The generator that a request asks for.
+fn one_step<'a>(model: &'a UniDiffuser, request: &Request) -> Result<Option<&'a OneStep>, Error> {
+    if !request.one_step {
+        return Ok(None);
+    }
+    let absent = || Error::config("one_step", "the model has no one-step generator");
+    let found = model.one_step.as_ref().ok_or_else(absent)?;
+    let tasks = &found.config.tasks;
+    if let Some(task) = request.mode.tasks().iter().find(|task| !tasks.contains(task)) {
+        let known: Vec<&str> = tasks.iter().map(|task| task.name()).collect();
+        let known = known.join(", ");
+        let reason = format!("expected one of {known}; found {}", task.name());
+        return Err(Error::config("one_step.tasks", reason));
+    }
+    Ok(Some(found))
+}
+
+/// Looks at every evaluation of a run, and may put other numbers in its place: what a comparison with a recorded run
+/// needs.
+pub(crate) trait Watch {
+    /// The state `[B, D]` that the network is about to see; it sees what is returned.
+    fn state(&mut self, x: Tensor<2>) -> Tensor<2>;
+
+    /// The guided noise `[B, D]` in it; the solver goes on with what is returned.
+    fn noise(&mut self, predicted: Tensor<2>) -> Tensor<2>;
+}
+
+/// What may be special about a run.
+#[derive(Default)]
+pub(super) struct Course<'a> {
+    /// The picture that it begins with.
+    pub(super) edited: Option<&'a EditedCode>,
+    /// Who looks at its evaluations.
+    pub(super) watch: Option<&'a mut dyn Watch>,
 }
 
 /// What the caller sees during a run: network evaluations so far and the predicted clean codes.
@@ -62,7 +101,7 @@ impl<'a> Sampling<'a> {
             (None, Unconditional::EmptyText) => Some(String::new()),
             (None, Unconditional::TrueMarginal) => None,
         };
-        let away = away.filter(|_| request.guidance.is_active());
+        let away = away.filter(|_| request.guidance.is_active() && !request.one_step);
         let empty_text = away.map(|text| model.encode_text(&[text])).transpose()?;
         let &Request { guidance, data_type, procedure, .. } = request;
         let counts_from_zero = solver.kind.is_discrete();
@@ -75,12 +114,13 @@ impl<'a> Sampling<'a> {
             procedure,
             latent,
             counts_from_zero,
+            one_step: one_step(model, request)?,
         })
     }
 
     /// Evaluations of the (guided) network in one run.
     pub fn evaluations(&self) -> usize {
-        self.sampler.evaluations()
+        if self.one_step.is_some() { 1 } else { self.sampler.evaluations() }
     }
 
     /// Samples the distribution of `task` and returns what it generates.
@@ -97,16 +137,28 @@ impl<'a> Sampling<'a> {
         noise: &mut dyn NoiseSource,
         on_evaluation: OnEvaluation<'_>,
     ) -> Result<Codes, GenerateError> {
-        self.run_from(task, condition, None, noise, on_evaluation)
+        self.run_on(task, condition, Course::default(), noise, on_evaluation)
     }
 
-    /// [`Sampling::run`] from a picture instead of from noise alone: the state begins as the picture with the noise of
-    /// the first level, and what the mask keeps is predicted to be what it is.
-    pub(super) fn run_from(
+    /// [`Sampling::run`] with somebody who looks at every evaluation.
+    pub(crate) fn run_watched(
         &self,
         task: Task,
         condition: &Codes,
-        edited: Option<&EditedCode>,
+        noise: &mut dyn NoiseSource,
+        watch: &mut dyn Watch,
+    ) -> Result<Codes, GenerateError> {
+        let course = Course { watch: Some(watch), ..Course::default() };
+        self.run_on(task, condition, course, noise, &mut |_, _| ControlFlow::Continue(()))
+    }
+
+    /// [`Sampling::run`], watched, or from a picture instead of from noise alone: then the state begins as the picture
+    /// with the noise of the first level, and what the mask keeps is predicted to be what it is.
+    pub(super) fn run_on(
+        &self,
+        task: Task,
+        condition: &Codes,
+        Course { edited, mut watch }: Course<'_>,
         noise: &mut dyn NoiseSource,
         on_evaluation: OnEvaluation<'_>,
     ) -> Result<Codes, GenerateError> {
@@ -114,6 +166,9 @@ impl<'a> Sampling<'a> {
         let mut condition = self.condition(task, condition, &shapes)?;
         let device = self.model.device();
         let mut start = self.start(task, &shapes, noise);
+        if let Some(one_step) = self.one_step {
+            return self.run_once(one_step, (task, shapes), condition, start, noise, on_evaluation);
+        }
         if self.procedure.keeps_noise(task) {
             condition = start.clone();
         }
@@ -123,9 +178,12 @@ impl<'a> Sampling<'a> {
         let x = shapes.join(start);
 
         let noise = RefCell::new(noise);
-        let mut model = from_fn(|x: Tensor<2>, n| {
+        let mut model = from_fn(|mut x: Tensor<2>, n| {
+            if let Some(watch) = &mut watch {
+                x = watch.state(x);
+            }
             let predicted = self.predict(task, (x.clone(), n), &condition, *noise.borrow_mut());
-            Ok::<_, Infallible>(match edited {
+            let predicted = match edited {
                 Some(edited) => {
                     let level = self.level(n);
                     let parts = |x| shapes.split(x);
@@ -133,6 +191,10 @@ impl<'a> Sampling<'a> {
                     edited.hold(&state, &mut predicted, level);
                     Shapes::join_codes(predicted)
                 }
+                None => predicted,
+            };
+            Ok::<_, Infallible>(match &mut watch {
+                Some(watch) => watch.noise(predicted),
                 None => predicted,
             })
         });
@@ -149,6 +211,45 @@ impl<'a> Sampling<'a> {
             Err(SolveError::Cancelled { .. }) => Err(GenerateError::Cancelled),
             Err(SolveError::NonFinite { step }) => Err(GenerateError::NonFinite { step }),
             Err(other) => Err(GenerateError::Solve(other)),
+        }
+    }
+
+    /// One pass of the one-step generator.
+    fn run_once(
+        &self,
+        one_step: &OneStep,
+        (task, shapes): (Task, Shapes),
+        condition: Modalities,
+        start: Modalities,
+        noise: &mut dyn NoiseSource,
+        on_evaluation: OnEvaluation<'_>,
+    ) -> Result<Codes, GenerateError> {
+        let device = self.model.device();
+        let parts = Parts::of(&self.model.config.uvit);
+        let marginal = if task.passes().0.image == Content::Noise {
+            let z = shapes.draw_latent(noise, device);
+            Modalities { z, clip: shapes.draw_clip(noise, device), text: start.text.zeros_like() }
+        } else if task.passes().0.text == Content::Noise {
+            let text = shapes.draw_text(noise, device);
+            Modalities { z: start.z.zeros_like(), clip: start.clip.zeros_like(), text }
+        } else {
+            let Modalities { z, clip, text } = &start;
+            Modalities { z: z.zeros_like(), clip: clip.zeros_like(), text: text.zeros_like() }
+        };
+        let rows = Rows {
+            tasks: vec![task; shapes.batch],
+            given: parts.join(condition),
+            marginal: parts.join(marginal),
+        };
+        let x0 = one_step.generate(parts, &self.model.schedule, parts.join(start), &rows);
+        let found = parts.split(x0);
+        let codes = Codes {
+            image: task.makes_image().then_some(ImageCode { z: found.z, clip: found.clip }),
+            text: task.makes_text().then_some(found.text),
+        };
+        match on_evaluation(1, &codes) {
+            ControlFlow::Continue(()) => Ok(codes),
+            ControlFlow::Break(()) => Err(GenerateError::Cancelled),
         }
     }
 

@@ -21,6 +21,7 @@ mod preview;
 mod recipe;
 mod stages;
 
+pub use caption::HiddenStates;
 pub use data::Pairs;
 pub use deepen::deepen;
 pub use features::{Features, Frozen};

@@ -7,6 +7,7 @@
 mod encoders;
 mod layouts;
 mod networks;
+mod replay;
 mod report;
 mod runs;
 mod solvers;
@@ -98,7 +99,7 @@ pub fn verify(
     device: &Device,
     on_group: &mut dyn FnMut(&Group),
 ) -> Result<Vec<Group>> {
-    let manifest: Value = fs::read_json(&folder.join("manifest.json"))?;
+    let manifest: Value = fs::read_python_json(&folder.join("manifest.json"))?;
     let model = UniDiffuser::load(&folder.join("hf"), device)?;
     let oracle = Oracle { folder: folder.into(), manifest, model, device: device.clone() };
     let mut groups = Vec::new();

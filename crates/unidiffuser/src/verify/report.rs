@@ -3,6 +3,11 @@
 use burn::tensor::TensorData;
 use serde::Serialize;
 
+use super::RUN;
+
+/// The comparison of what a run draws.
+pub(super) const DRAWS: &str = "order of draws";
+
 /// What a difference may be at most.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -13,6 +18,8 @@ pub enum Tolerance {
     Absolute(f64),
     /// None.
     Identical,
+    /// Not judged: the last bit of the noise alone moves the numbers by this, relative.
+    Chaotic(f64),
 }
 
 /// One comparison.
@@ -74,12 +81,29 @@ impl Check {
         Self { what: what.into(), absolute: infinite, relative: infinite, tolerance }
     }
 
+    /// What comes out of a run whose end moves by `moved` with the last bit of its noise. When that is more than a tenth
+    /// of [`RUN`], a difference says nothing: rounding differs in more places than one.
+    pub(super) fn unless_chaotic(self, moved: f64) -> Self {
+        let Tolerance::Relative(limit) = RUN else { return self };
+        if self.passes() || moved <= limit / 10.0 {
+            return self;
+        }
+        let what = format!("whole run: {}", self.what);
+        Self { tolerance: Tolerance::Chaotic(moved), what, ..self }
+    }
+
+    /// What comes out of recorded evaluations.
+    pub(super) fn of_evaluations(self) -> Self {
+        Self { what: format!("{} of recorded evaluations", self.what), ..self }
+    }
+
     /// Whether the difference is allowed.
     pub fn passes(&self) -> bool {
         match self.tolerance {
             Tolerance::Relative(limit) => self.relative <= limit,
             Tolerance::Absolute(limit) => self.absolute <= limit,
             Tolerance::Identical => self.absolute == 0.0,
+            Tolerance::Chaotic(_) => true,
         }
     }
 
@@ -89,6 +113,7 @@ impl Check {
             Tolerance::Relative(limit) => self.relative / limit,
             Tolerance::Absolute(limit) => self.absolute / limit,
             Tolerance::Identical => self.absolute,
+            Tolerance::Chaotic(_) => 0.0,
         }
     }
 }
@@ -103,9 +128,11 @@ pub struct Group {
 }
 
 impl Group {
-    /// Whether there are comparisons and all of them pass.
+    /// Whether there are comparisons of numbers or things that could be judged, and all of them pass.
     pub fn passes(&self) -> bool {
-        !self.checks.is_empty() && self.checks.iter().all(Check::passes)
+        let judged = self.checks.iter().filter(|c| !matches!(c.tolerance, Tolerance::Chaotic(_)));
+        // What is drawn is no result.
+        judged.clone().any(|c| c.what != DRAWS) && judged.clone().all(Check::passes)
     }
 
     /// The comparison that used most of its tolerance.
@@ -116,8 +143,9 @@ impl Group {
     /// Largest absolute and relative difference of the comparisons with a tolerance; of the others when there is
     /// none.
     pub fn largest(&self) -> [f64; 2] {
-        let some = self.checks.iter().any(|c| c.tolerance != Tolerance::Identical);
-        let counted = self.checks.iter().filter(|c| !some || c.tolerance != Tolerance::Identical);
+        let judged = self.checks.iter().filter(|c| !matches!(c.tolerance, Tolerance::Chaotic(_)));
+        let some = judged.clone().any(|c| c.tolerance != Tolerance::Identical);
+        let counted = judged.filter(|c| !some || c.tolerance != Tolerance::Identical);
         counted.fold([0.0, 0.0], |[a, r], c| [f64::max(a, c.absolute), f64::max(r, c.relative)])
     }
 }
@@ -138,6 +166,30 @@ mod tests {
         let group = Group { name: "g".into(), checks: vec![check, tight] };
         assert!(!group.passes());
         assert_eq!(group.worst().unwrap().tolerance, Tolerance::Relative(0.024));
+    }
+
+    #[test]
+    fn a_chaotic_run_is_shown_and_not_judged() {
+        let far = Check::numbers("x", &[1.1], &[1.0], RUN);
+        assert!(!far.clone().unless_chaotic(1e-4).passes());
+        let close = Check::numbers("x", &[1.0005], &[1.0], RUN);
+        assert_eq!(close.clone().unless_chaotic(1.0), close);
+        let shown = far.clone().unless_chaotic(1.1e-4);
+        assert_eq!(
+            (shown.what.as_str(), shown.tolerance),
+            ("whole run: x", Tolerance::Chaotic(1.1e-4))
+        );
+        let draws = Check::equal(DRAWS, &1, &1);
+        let group = |checks: &[&Check]| {
+            let checks = checks.iter().map(|&check| check.clone()).collect();
+            Group { name: "g".into(), checks }
+        };
+        // Something must have been judged.
+        assert!(shown.passes() && !group(&[&shown, &draws]).passes());
+        let near = Check::numbers("x", &[1.0], &[1.0], RUN).of_evaluations();
+        let judged = group(&[&shown, &draws, &near]);
+        assert!(judged.passes() && judged.largest() == [0.0, 0.0]);
+        assert!(!group(&[&shown, &draws, &far]).passes());
     }
 
     #[test]

@@ -8,63 +8,13 @@ use trefoil_core::Error;
 use trefoil_core::weights::WeightFile;
 use trefoil_diffusion::GuidanceScale;
 
+use super::replay::{Evaluations, Replay};
 use super::{Check, Oracle, RUN, Result, Tolerance, data};
 use crate::caption::BeamOptions;
 use crate::mode::{Mode, Unconditional};
 use crate::model::{Codes, ImageCode};
-use crate::pipeline::{NoiseKind, NoiseSource, Procedure, Request, Sampling};
+use crate::pipeline::{NoiseKind, NoiseSource as _, Procedure, Request, Sampling};
 use crate::tokenizer::CleanUp;
-
-/// Hands out recorded noise, and notes when it is asked for something else.
-struct Replay {
-    draws: Vec<Vec<f32>>,
-    posterior: Vec<f32>,
-    next: usize,
-    wrong: usize,
-}
-
-impl Replay {
-    /// `noise.000`, `noise.001`, ...
-    fn open(file: &WeightFile) -> Result<Self> {
-        let mut draws = Vec::new();
-        while file.tensor(&format!("noise.{:03}", draws.len())).is_some() {
-            draws.push(file.get(&format!("noise.{:03}", draws.len()))?.iter::<f32>().collect());
-        }
-        let posterior = match file.tensor("vae_noise.0") {
-            Some(_) => file.get("vae_noise.0")?.iter::<f32>().collect(),
-            None => Vec::new(),
-        };
-        Ok(Self { draws, posterior, next: 0, wrong: 0 })
-    }
-
-    /// Whether every recorded draw was asked for, in its order and size.
-    fn check(&self) -> Check {
-        let used = (self.next, self.wrong);
-        Check::equal("order of draws", &used, &(self.draws.len(), 0))
-    }
-}
-
-impl NoiseSource for Replay {
-    fn samples(&self) -> usize {
-        1
-    }
-
-    fn draw(&mut self, kind: NoiseKind, count: usize) -> Vec<f32> {
-        let recorded = match kind {
-            NoiseKind::Posterior => Some(&self.posterior),
-            _ => self.draws.get(self.next),
-        };
-        if kind != NoiseKind::Posterior {
-            self.next += 1;
-        }
-        if let Some(values) = recorded.filter(|values| values.len() == count) {
-            values.clone()
-        } else {
-            self.wrong += 1;
-            vec![0.0; count]
-        }
-    }
-}
 
 /// Recorded codes below a prefix; absent parts stay absent.
 fn codes(oracle: &Oracle, file: &WeightFile, prefix: &str) -> Result<Codes> {
@@ -80,20 +30,34 @@ fn codes(oracle: &Oracle, file: &WeightFile, prefix: &str) -> Result<Codes> {
     Ok(Codes { image, text })
 }
 
-/// The parts of codes against the recorded ones below a prefix.
-fn compare(file: &WeightFile, prefix: &str, found: &Codes) -> Result<Vec<Check>> {
-    let mut parts: Vec<(String, TensorData)> = Vec::new();
-    if let Some(image) = &found.image {
+/// The parts of codes by name.
+fn parts(prefix: &str, codes: &Codes) -> Vec<(String, TensorData)> {
+    let mut parts = Vec::new();
+    if let Some(image) = &codes.image {
         parts.push((format!("{prefix}.z"), data(image.z.clone())));
         parts.push((format!("{prefix}.clip"), data(image.clip.clone())));
     }
-    if let Some(text) = &found.text {
+    if let Some(text) = &codes.text {
         parts.push((format!("{prefix}.text"), data(text.clone())));
     }
+    parts
+}
+
+/// Codes against the recorded ones below a prefix.
+fn compare(file: &WeightFile, prefix: &str, found: &Codes) -> Result<Vec<Check>> {
+    let parts = parts(prefix, found);
     parts.iter().map(|(name, d)| Ok(Check::tensors(name, d, &file.get(name)?, RUN))).collect()
 }
 
-/// Groups `original_MODE`: every task of the chain, and its end.
+/// Whole runs are judged where their noise's last bit does not decide: `nudged` is the run with that bit changed.
+fn judge(file: &WeightFile, prefix: &str, found: &Codes, nudged: &Codes) -> Result<Vec<Check>> {
+    let moved = parts(prefix, found).into_iter().zip(parts(prefix, nudged));
+    let moved = moved.map(|((_, a), (_, b))| Check::tensors("", &b, &a, RUN).relative);
+    let moved = moved.fold(0.0, f64::max);
+    Ok(compare(file, prefix, found)?.into_iter().map(|check| check.unless_chaotic(moved)).collect())
+}
+
+/// Groups `original_MODE`: every task of the chain and its end, and the evaluations of the last task.
 pub(super) fn original(oracle: &Oracle, group: &str) -> Result<Vec<Check>> {
     let file = oracle.open(group)?;
     let name = group.trim_start_matches("original_");
@@ -112,19 +76,31 @@ pub(super) fn original(oracle: &Oracle, group: &str) -> Result<Vec<Check>> {
     };
     let sampling = Sampling::new(&oracle.model, &request)?;
     let mut noise = Replay::open(&file)?;
+    let mut nudged_noise = noise.nudged();
     let mut checks = Vec::new();
-    let mut found = codes(oracle, &file, "cond")?;
+    let mut given = codes(oracle, &file, "cond")?;
+    let (mut found, mut nudged) = (given.clone(), given.clone());
     let tasks = mode.tasks();
     for (i, &task) in tasks.iter().enumerate() {
-        found = sampling.run(task, &found, &mut noise, &mut |_, _| ControlFlow::Continue(()))?;
-        let prefix = if i + 1 == tasks.len() { "out" } else { "mid" };
-        checks.extend(compare(&file, prefix, &found)?);
+        let is_last = i + 1 == tasks.len();
+        let prefix = if is_last { "out" } else { "mid" };
+        let before = noise.clone();
+        found = sampling.run(task, &found, &mut noise, &mut go_on)?;
+        nudged = sampling.run(task, &nudged, &mut nudged_noise, &mut go_on)?;
+        checks.extend(judge(&file, prefix, &found, &nudged)?);
+        if !is_last {
+            given = codes(oracle, &file, prefix)?;
+        } else if let Some(mut recorded) = Evaluations::of_trace(&file)? {
+            let end = sampling.run_watched(task, &given, &mut before.clone(), &mut recorded)?;
+            checks.extend(recorded.finish());
+            checks.extend(compare(&file, prefix, &end)?.into_iter().map(Check::of_evaluations));
+        }
     }
     checks.push(noise.check());
     Ok(checks)
 }
 
-/// Groups `pipeline_MODE` of diffusers: final codes, pictures and captions.
+/// Groups `pipeline_MODE` of diffusers: every step, the final codes, pictures and captions.
 pub(super) fn pipeline(oracle: &Oracle, group: &str) -> Result<Vec<Check>> {
     let file = oracle.open(group)?;
     let name = group.trim_start_matches("pipeline_");
@@ -146,13 +122,31 @@ pub(super) fn pipeline(oracle: &Oracle, group: &str) -> Result<Vec<Check>> {
     let mut noise = Replay::open(&file)?;
     let condition = given(oracle, mode, inputs, &mut noise)?;
     let Some(&task) = mode.tasks().first() else { return Err(unknown(oracle, group).into()) };
-    let found =
-        sampling.run(task, &condition, &mut noise, &mut |_, _| ControlFlow::Continue(()))?;
-    let mut checks = vec![state(&file, &found)?, noise.check()];
-    if let Some(image) = &found.image {
-        checks.push(images(oracle, &file, image)?);
+    let start = noise.clone();
+    let found = sampling.run(task, &condition, &mut noise, &mut go_on)?;
+    let nudged = sampling.run(task, &condition, &mut start.nudged(), &mut go_on)?;
+    let moved = Check::numbers("", &flat(&nudged), &flat(&found), RUN).relative;
+    let mut checks = vec![noise.check(), state(&file, &found)?.unless_chaotic(moved)];
+    checks.extend(
+        decoded(oracle, &file, group, &found)?.into_iter().map(|c| c.unless_chaotic(moved)),
+    );
+    if let Some(mut recorded) = Evaluations::of_steps(&file)? {
+        let end = sampling.run_watched(task, &condition, &mut start.clone(), &mut recorded)?;
+        checks.extend(recorded.finish());
+        checks.push(state(&file, &end)?.of_evaluations());
+        let decoded = decoded(oracle, &file, group, &end)?;
+        checks.extend(decoded.into_iter().map(Check::of_evaluations));
     }
-    if let Some(text) = &found.text {
+    Ok(checks)
+}
+
+/// Pictures and captions of final codes against the recorded ones.
+fn decoded(oracle: &Oracle, file: &WeightFile, group: &str, codes: &Codes) -> Result<Vec<Check>> {
+    let mut checks = Vec::new();
+    if let Some(image) = &codes.image {
+        checks.push(images(oracle, file, image)?);
+    }
+    if let Some(text) = &codes.text {
         let decoder = &oracle.model.caption_decoder;
         let eos = oracle.model.text_tokenizer.eos();
         let ids = decoder.caption(text.clone(), eos, &BeamOptions::default())?;
@@ -165,6 +159,10 @@ pub(super) fn pipeline(oracle: &Oracle, group: &str) -> Result<Vec<Check>> {
         checks.push(Check::equal("caption", &found, &expected));
     }
     Ok(checks)
+}
+
+fn go_on(_: usize, _: &Codes) -> ControlFlow<()> {
+    ControlFlow::Continue(())
 }
 
 /// What the pipeline is given: the code of the prompt, or of the picture.
@@ -186,16 +184,14 @@ fn given(oracle: &Oracle, mode: Mode, inputs: &Value, noise: &mut Replay) -> Res
     Ok(codes)
 }
 
+/// The parts of codes one after another.
+fn flat(codes: &Codes) -> Vec<f64> {
+    parts("", codes).iter().flat_map(|(_, data)| data.iter::<f64>().collect::<Vec<_>>()).collect()
+}
+
 /// The flat state after the last step.
 fn state(file: &WeightFile, found: &Codes) -> Result<Check> {
-    let mut flat: Vec<f64> = Vec::new();
-    if let Some(image) = &found.image {
-        flat.extend(data(image.z.clone()).iter::<f64>());
-        flat.extend(data(image.clip.clone()).iter::<f64>());
-    }
-    if let Some(text) = &found.text {
-        flat.extend(data(text.clone()).iter::<f64>());
-    }
+    let flat = flat(found);
     let recorded = file.get_f64("latents")?;
     let last = recorded.len().saturating_sub(flat.len());
     Ok(Check::numbers("latents", &flat, &recorded[last..], RUN))

@@ -4,8 +4,10 @@
 mod support;
 
 mod edits;
+mod fast;
 mod parity;
 mod requests;
+mod traps;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

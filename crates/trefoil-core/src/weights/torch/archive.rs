@@ -8,18 +8,18 @@ use std::ops::Range;
 /// First bytes of an archive.
 pub(super) const MAGIC: &[u8] = b"PK\x03\x04";
 
-const END: &[u8] = b"PK\x05\x06";
+pub(super) const END: &[u8] = b"PK\x05\x06";
 const END_LENGTH: usize = 22;
 /// Longest comment after the end record.
 const LONGEST_COMMENT: usize = 65_535;
-const LOCATOR: &[u8] = b"PK\x06\x07";
+pub(super) const LOCATOR: &[u8] = b"PK\x06\x07";
 const LOCATOR_LENGTH: usize = 20;
-const END64: &[u8] = b"PK\x06\x06";
-const CENTRAL: &[u8] = b"PK\x01\x02";
+pub(super) const END64: &[u8] = b"PK\x06\x06";
+pub(super) const CENTRAL: &[u8] = b"PK\x01\x02";
 const CENTRAL_LENGTH: usize = 46;
 const LOCAL_LENGTH: usize = 30;
 /// A 32-bit field that says "see the zip64 field".
-const SEE_64: u64 = 0xffff_ffff;
+pub(super) const SEE_64: u64 = 0xffff_ffff;
 
 /// Where each entry lies in the file; nothing for one that is compressed or encrypted.
 #[derive(Debug)]

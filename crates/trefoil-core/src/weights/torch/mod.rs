@@ -6,6 +6,7 @@
 
 mod archive;
 mod state;
+mod write;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use trefoil_kernels::MappedFile;
 
 use self::state::{Storage, element_of_class};
+pub use self::write::save_torch;
 use super::tensor::{Element, StoredTensor};
 use crate::pickle::{Pickle, Value};
 

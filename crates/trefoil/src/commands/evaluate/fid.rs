@@ -138,7 +138,7 @@ impl FidArgs {
             let message = "the side of the pictures follows from neither set";
             return Err(hinted(message, "give it by `--resolution PIXELS`"));
         };
-        let network = self.network(&mut reference, &device)?;
+        let network = self.network(&mut reference, &device, talk)?;
         let statistics = self.statistics(&mut reference, &*network, talk)?;
         if let Some(path) = &self.save_reference {
             statistics.write(path)?;
@@ -159,8 +159,8 @@ impl FidArgs {
             .with_setting("reference", self.reference.display().to_string())
             .with_setting("features", network.name())
             .with_setting("resolution", side);
-        if set.is_drawn() {
-            report = report.with_setting("solver", format!("Heun, {} steps", self.steps));
+        if let Some(solver) = set.solver(self.steps) {
+            report = report.with_setting("solver", solver);
         }
         report.add(&self.split, &Averaged(tables))?;
         let markdown = report.to_markdown();
@@ -181,6 +181,7 @@ impl FidArgs {
         &self,
         reference: &mut Reference,
         device: &burn::tensor::Device,
+        talk: Talk,
     ) -> anyhow::Result<Box<dyn FeatureNetwork>> {
         Ok(match self.features {
             Source::Pixels => match reference {
@@ -200,7 +201,7 @@ impl FidArgs {
                 }
             },
             Source::Clip => {
-                let folder = model::find(self.model.as_deref())?;
+                let folder = model::find(self.model.as_deref(), talk)?;
                 Box::new(ClipFeatures::load(&folder, device)?)
             }
             Source::Inception => {

@@ -17,11 +17,15 @@ use crate::interrupt;
 use crate::output::{self, Talk};
 use crate::target::{self, Target};
 
-/// Draw pictures with a diffusion teacher (EDM)
+/// Steps of a teacher when none are named.
+const STEPS: usize = 18;
+
+/// Draw pictures with a diffusion teacher (EDM), or with a one-step student of one
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   trefoil sample edm runs/teacher/model -n 64 --seed 0 -o pictures/
+  trefoil sample edm runs/student/model -n 64 -o pictures/
   trefoil sample edm edm-cifar10-32x32-cond-vp.pkl --class 3 -o cat.png
   trefoil sample edm teacher.safetensors --steps 256 --churn 40 --churn-range 0.05 50 --churn-noise 1.003
 
@@ -40,9 +44,10 @@ pub(crate) struct EdmArgs {
     /// Class of all pictures, by name or number [default: drawn evenly]
     #[arg(long, value_name = "CLASS")]
     class: Option<String>,
-    /// Steps of Heun's method, two passes of the network each but for the last
-    #[arg(long, default_value = "18", value_name = "N", value_parser = at_least_one)]
-    steps: usize,
+    /// Steps of Heun's method, two passes of the network each but for the last [default: 18; a one-step student
+    /// takes none]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    steps: Option<usize>,
     /// Smallest noise level
     #[arg(long, default_value = "0.002", value_name = "SIGMA")]
     sigma_min: f64,
@@ -104,6 +109,10 @@ impl EdmArgs {
     }
 
     fn request(&self, teacher: &Teacher) -> anyhow::Result<SampleRequest> {
+        if teacher.config.one_step.is_some() && (self.steps.is_some() || self.churn != 0.0) {
+            let message = format!("{} makes a picture in one pass", self.teacher.display());
+            return Err(hinted(message, "leave out `--steps` and `--churn`"));
+        }
         let mut request = SampleRequest::new(Seed(self.seed), self.count);
         let range = self.churn_range.as_deref().unwrap_or(&[]);
         let (min, max) = match range {
@@ -112,7 +121,7 @@ impl EdmArgs {
         };
         let churn = Churn { amount: self.churn, min, max, noise: self.churn_noise };
         request.solver = EdmSolverConfig {
-            steps: self.steps,
+            steps: self.steps.unwrap_or(STEPS),
             sigma_min: self.sigma_min,
             sigma_max: self.sigma_max,
             churn,

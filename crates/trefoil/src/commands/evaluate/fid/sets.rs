@@ -51,6 +51,17 @@ impl Set {
         matches!(self, Self::Teacher(_))
     }
 
+    /// How pictures are drawn, where they are.
+    pub(super) fn solver(&self, steps: usize) -> Option<String> {
+        match self {
+            Self::Files(_) => None,
+            Self::Teacher(teacher) => Some(match teacher.config.one_step {
+                Some(_) => "one pass".into(),
+                None => format!("Heun, {steps} steps"),
+            }),
+        }
+    }
+
     /// The side of the pictures, where it is known.
     pub(super) fn resolution(&self) -> Option<u32> {
         match self {
