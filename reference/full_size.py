@@ -72,6 +72,8 @@ def text_decoder(folder, inputs):
 
     net = UniDiffuserTextDecoder.from_pretrained(
         os.path.join(folder, "text_decoder"), torch_dtype=torch.float32, low_cpu_mem_usage=False)
+    # The head is the token table; loading may leave the two apart.
+    net.transformer.lm_head.weight = net.transformer.transformer.wte.weight
 
     def run():
         prefix = net.decode_prefix(inputs["code"])
@@ -125,7 +127,9 @@ def main():
         for name, theirs in outputs.items():
             theirs = theirs.float().reshape(ours[name].shape)
             differences[name] = ((ours[name] - theirs).abs().max() / theirs.abs().max()).item()
-    parameters = {p.data_ptr(): p.numel() for p in net.parameters()}
+    # diffusers has a second patch embedding that nothing uses.
+    used = ((n, p) for n, p in net.named_parameters() if not n.startswith("transformer.pos_embed.proj."))
+    parameters = {p.data_ptr(): p.numel() for _, p in used}
     print(json.dumps(dict(
         parameters=sum(parameters.values()), load=load, first=times[0], times=times[1:], before=before,
         peak_loading=peak_loading, peak=peak, differences=differences, torch=torch.__version__)))

@@ -151,7 +151,7 @@ impl VerifyArgs {
             network.torch.push(measure(&mut torch)?);
             let parameters = |runs: &[Run]| runs.last().map(|run| run.parameters);
             ensure!(
-                parameters(&network.ours) >= parameters(&network.torch),
+                parameters(&network.ours) == parameters(&network.torch),
                 "{name} is not the same network: {:?} parameters here, {:?} in PyTorch",
                 parameters(&network.ours),
                 parameters(&network.torch),
