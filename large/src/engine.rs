@@ -1,5 +1,6 @@
 //! Where queries run, and the tables that they read and write.
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +12,7 @@ use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, collect};
 use datafusion::prelude::{DataFrame, ParquetReadOptions, SessionConfig, SessionContext};
@@ -33,7 +35,7 @@ pub struct LocalOptions {
 
 impl Default for LocalOptions {
     fn default() -> Self {
-        let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let threads = std::thread::available_parallelism().map_or(2, NonZero::get);
         Self { memory: 2 << 30, disk: 1 << 40, threads: threads.max(2) }
     }
 }
@@ -60,7 +62,10 @@ impl Engine {
             .with_mode(DiskManagerMode::Directories(vec![spill]))
             .with_max_temp_directory_size(options.disk);
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(SharedMemory::new(options.memory)))
+            .with_memory_pool(Arc::new(TrackConsumersPool::new(
+                SharedMemory::new(options.memory),
+                LARGEST,
+            )))
             .with_disk_manager_builder(disk)
             .build_arc()
             .map_err(Error::query("start of the engine"))?;
@@ -70,8 +75,11 @@ impl Engine {
         let share = options.memory / threads;
         let config = configure(SessionConfig::new())
             .with_target_partitions(threads)
-            .with_batch_size((share / 4096).clamp(512, 8192))
-            .with_sort_spill_reservation_bytes((share / 16).clamp(64 << 10, 10 << 20))
+            .with_batch_size((share / 8192).clamp(512, 8192))
+            .with_sort_spill_reservation_bytes((share / 64).clamp(64 << 10, 10 << 20))
+            // Rows in memory are sorted at once: to merge sorted batches takes all of their keys
+            // once more, of memory that cannot spill.
+            .with_sort_in_place_threshold_bytes(options.memory)
             // As many files as threads write at the same time, each of which takes memory.
             .set_str("datafusion.execution.minimum_parallel_output_files", "1")
             .set_usize(ROW_GROUP, (share / 2048).clamp(4096, 262_144));
@@ -217,6 +225,9 @@ impl Rows<'_> {
         Ok(None)
     }
 }
+
+/// How many holders of memory the error names when there is none left.
+const LARGEST: NonZero<usize> = NonZero::new(5).expect("not zero");
 
 /// Rows of a group of a Parquet file, which are in memory until it is full.
 const ROW_GROUP: &str = "datafusion.execution.parquet.max_row_group_size";

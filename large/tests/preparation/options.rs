@@ -149,7 +149,7 @@ fn every_other_option() {
             },
         ),
         (16, "few words", PrepareOptions { max_words: 9, min_word_count: 30, ..plain.clone() }),
-        (17, "too few negatives", PrepareOptions { negatives: 92, ..plain.clone() }),
+        (17, "too few negatives", PrepareOptions { negatives: 108, ..plain.clone() }),
         (18, "no negatives", PrepareOptions { negatives: 0, ..plain.clone() }),
         (
             19,
