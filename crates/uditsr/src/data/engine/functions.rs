@@ -76,6 +76,6 @@ pub fn item_words(item: &CatalogueItem, vocabulary: &Vocabulary) -> Vec<u32> {
     words::encode_item(item, vocabulary)
 }
 
-fn key<'a>([user, item, query]: [&'a str; 3], time: i64) -> RowKey<'a> {
+fn key([user, item, query]: [&str; 3], time: i64) -> RowKey<'_> {
     RowKey { user, item, query, time }
 }
