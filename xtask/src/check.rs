@@ -25,7 +25,7 @@ struct Step {
 /// All of them. Formatting and layers take a second; of the builds, the tests come first because they
 /// matter most. Everything uses the release profile: the networks are too slow without optimisation, and
 /// dependencies are compiled for one profile only.
-const STEPS: [Step; 5] = [
+const STEPS: [Step; 6] = [
     Step { name: "format", run: || run(&["fmt", "--all", "--check"]) },
     Step { name: "layers", run: layers::check },
     Step { name: "test", run: || run(&["test", "--release"]) },
