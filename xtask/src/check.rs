@@ -25,7 +25,7 @@ struct Step {
 /// All of them. Formatting and layers take a second; of the builds, the tests come first because they
 /// matter most. Everything uses the release profile: the networks are too slow without optimisation, and
 /// dependencies are compiled for one profile only.
-const STEPS: [Step; 7] = [
+const STEPS: &[Step] = &[
     Step { name: "format", run: || run(&["fmt", "--all", "--check"]) },
     Step { name: "layers", run: layers::check },
     Step { name: "test", run: || run(&["test", "--release"]) },
@@ -62,7 +62,7 @@ impl CheckArgs {
         let begin = Instant::now();
         let mut durations = Vec::new();
         let wanted = |name: &str| self.only.as_deref().is_none_or(|part| name.contains(part));
-        for Step { name, run } in STEPS.into_iter().filter(|step| wanted(step.name)) {
+        for Step { name, run } in STEPS.iter().filter(|step| wanted(step.name)) {
             eprintln!("==> {name}");
             let clock = Instant::now();
             run().with_context(|| format!("check `{name}`"))?;

@@ -91,7 +91,10 @@ fn a_search_finds_and_says_how() {
     let folder = model();
     let found = ask(folder.path(), &["search", "Lamps!", "--user", "u0", "-k", "4"]);
     assert_eq!(found.code, Some(0), "{found:?}");
-    assert_eq!(found.err, "user: known from the training; ordered by the model among all items\n");
+    assert_eq!(
+        found.err,
+        "user: known from the training; ordered by the model and BM25 among all items\n"
+    );
     assert_eq!(rows(&found).len(), 4);
     for row in rows(&found) {
         assert!(row[1].starts_with("lamps nr") && row[2].parse::<f64>().is_ok(), "{row:?}");
