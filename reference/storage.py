@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes crates/trefoil-core/tests/fixtures/storage.safetensors: weights rounded by PyTorch to 16 and 8 bits, and what
-layers with them compute in f32.
+layers with them compute, in f64.
 
 Eight bits: PyTorch's own quantisation per channel, where a channel is a run of numbers: 64 inputs of a linear layer, or 16
 channels of a convolution with their pixels; the scale is the largest magnitude over 127.
@@ -41,10 +41,20 @@ def main():
     for name, to in rounded.items():
         w, k = to(weight, 64), to(kernel, 16 * 9)
         t = to(out["transposed"], 16)
-        out |= {f"{name}.weight": w, f"{name}.kernel": k, f"{name}.transposed": t,
-                f"{name}.linear": F.linear(x, w, bias), f"{name}.linear_gelu": F.gelu(F.linear(x, w, bias)),
-                f"{name}.linear_transposed": x @ t + bias,
-                f"{name}.conv": F.conv2d(picture, k, conv_bias, padding=1)}
+        # In f64, so that only our own rounding counts; it is measured against the sum of the magnitudes that are
+        # added up, because a sum of large numbers may be near zero.
+        def layers(x, picture, bias, conv_bias, w, k, t):
+            return {"linear": F.linear(x, w, bias), "linear_transposed": x @ t + bias,
+                    "conv": F.conv2d(picture, k, conv_bias, padding=1)}
+
+        arguments = [v.double() for v in (x, picture, bias, conv_bias, w, k, t)]
+        exact = layers(*arguments)
+        exact["linear_gelu"] = F.gelu(exact["linear"])
+        magnitudes = layers(*[v.abs() for v in arguments])
+        magnitudes["linear_gelu"] = magnitudes["linear"]
+        out |= {f"{name}.weight": w, f"{name}.kernel": k, f"{name}.transposed": t}
+        out |= {f"{name}.{layer}": value.float() for layer, value in exact.items()}
+        out |= {f"{name}.{layer}.magnitude": value.float() for layer, value in magnitudes.items()}
     save_file({k: v.contiguous() for k, v in out.items()}, OUT)
 
 

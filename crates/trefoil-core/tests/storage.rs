@@ -71,24 +71,30 @@ fn layers_compute_what_pytorch_computes_with_rounded_weights() {
     let file = fixture();
     let (x, bias) = (get::<2>(&file, "x"), get::<1>(&file, "bias"));
     for storage in NARROW {
-        let theirs = |name: &str| -> Vec<f32> {
-            file.get(&format!("{storage}.{name}")).unwrap().iter::<f32>().collect()
+        let assert_exact = |layer: &str, ours: Vec<f32>| {
+            let get = |name: String| file.get(&name).unwrap().iter::<f32>().collect::<Vec<f32>>();
+            let exact = get(format!("{storage}.{layer}"));
+            let magnitudes = get(format!("{storage}.{layer}.magnitude"));
+            assert_eq!(ours.len(), exact.len());
+            for ((a, b), magnitude) in ours.iter().zip(exact).zip(magnitudes) {
+                assert!((a - b).abs() <= 5e-7 * magnitude, "{layer}: {a}, not {b} of {magnitude}");
+            }
         };
         let weight = || held::<2>(&file, "weight", storage);
         let ours = linear(x.clone(), weight(), Some(bias.clone()), None);
-        assert_near(&values(ours), &theirs("linear"), 2e-6);
+        assert_exact("linear", values(ours));
         let activation = Some(Activation::Gelu.into());
         let ours = linear(x.clone(), weight(), Some(bias.clone()), activation);
-        assert_near(&values(ours), &theirs("linear_gelu"), 2e-6);
+        assert_exact("linear_gelu", values(ours));
         let transposed = held::<2>(&file, "transposed", storage);
         let ours = linear_transposed(x.clone(), transposed, Some(bias.clone()), None);
-        assert_near(&values(ours), &theirs("linear_transposed"), 2e-6);
+        assert_exact("linear_transposed", values(ours));
 
         let init = &mut Init::zeros(&Device::flex());
         let mut conv = Conv2d::new(init, [16, 8], Conv2dOptions::same(3));
         conv.weight = Param::initialized(conv.weight.id, held(&file, "kernel", storage));
         conv.bias = Some(Param::from_tensor(get(&file, "conv_bias")));
-        assert_near(&values(conv.forward(get(&file, "picture"))), &theirs("conv"), 2e-6);
+        assert_exact("conv", values(conv.forward(get(&file, "picture"))));
     }
 }
 

@@ -23,7 +23,7 @@ use crate::narrow;
 /// # Panics
 /// If an index is out of range.
 pub fn gather_rows(table: Tensor<2>, indices: Tensor<1, Int>) -> Tensor<2> {
-    if table.dtype() != DType::F32 {
+    if matches!(table.dtype(), DType::BF16 | DType::F16 | DType::QFloat(_)) {
         return narrow::gather(table, indices);
     }
     if !(has_kernel(&table) && are_indices(&indices)) {

@@ -35,13 +35,10 @@ impl Client {
 
     /// Status and body; status 0 when the connection broke.
     fn send(&mut self, method: &str, path: &str, body: &Value) -> (u16, Vec<u8>) {
-        match self.try_send(method, path, body) {
-            Ok(answer) => answer,
-            Err(_) => {
-                self.stream = None;
-                (0, Vec::new())
-            }
-        }
+        self.try_send(method, path, body).unwrap_or_else(|_| {
+            self.stream = None;
+            (0, Vec::new())
+        })
     }
 
     fn try_send(
@@ -123,7 +120,13 @@ fn main() -> ExitCode {
     };
     std::thread::scope(|scope| {
         let until = |mut work: Box<dyn FnMut(usize) + Send>| {
-            move || (0..).take_while(|_| Instant::now() < end).for_each(|n| work(n))
+            move || {
+                let mut n = 0;
+                while Instant::now() < end {
+                    work(n);
+                    n += 1;
+                }
+            }
         };
         for who in 0..2 {
             let mut client = Client::new(address);

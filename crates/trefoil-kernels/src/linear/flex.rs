@@ -11,12 +11,11 @@ use crate::buffer::{contiguous, elements, map_chunks, matrix_shape, rows_per_blo
 use crate::extension::Gradients3;
 use crate::layer_norm::add_up;
 use crate::matrix::Matrix;
-use crate::matrix::tiles::{Cut, Factor, Tile, product, product_and_second, product_then};
+use crate::matrix::tiles::{
+    Cut, Factor, SMALL_PRODUCT, Tile, product, product_and_second, product_then,
+};
 use crate::narrow::NarrowFactor;
 use crate::simd::{Isa, Kernel, dispatch};
-
-/// Most elements of a product that the matrix kernels treat as small.
-const SMALL_PRODUCT: usize = 256;
 
 /// Most partial sums that a bias gradient is gathered from.
 const MAX_PARTIALS: usize = 64;

@@ -22,6 +22,9 @@ const UNITS: [usize; 2] = [24, 64];
 /// Number of tiles that are worth smaller ones.
 const FEWEST: usize = 4;
 
+/// Most elements of a product that the matrix kernels treat as small, and sum in another order.
+pub(crate) const SMALL_PRODUCT: usize = 256;
+
 /// The right factor of a product.
 pub(crate) trait Factor: Sync {
     /// Rows and columns.
@@ -84,12 +87,15 @@ impl Cut {
         if work < SEQUENTIAL {
             return [rows.min(1), columns.min(1)];
         }
-        let mut counts = [rows.div_ceil(self.largest[0]), columns.div_ceil(self.largest[1])];
+        let mut counts = [rows.div_ceil(self.largest[0]), self.columns(shape)];
         while counts[0] * counts[1] < FEWEST {
             let columns = columns / UNITS[1];
             if rows / counts[0] >= 192 {
                 counts[0] *= 2;
-            } else if columns > 0 && columns.is_multiple_of(2 * counts[1]) {
+            } else if columns > 0
+                && columns.is_multiple_of(2 * counts[1])
+                && 2 * counts[1] <= most_columns(shape)
+            {
                 counts[1] *= 2;
             } else {
                 break;
@@ -97,6 +103,17 @@ impl Cut {
         }
         counts
     }
+
+    /// Number of tiles along the columns, by the size of a tile alone.
+    fn columns(self, shape: [usize; 2]) -> usize {
+        shape[1].div_ceil(self.largest[1]).min(most_columns(shape))
+    }
+}
+
+/// Most tiles along the columns of which none is a small product where the whole is not.
+fn most_columns([rows, columns]: [usize; 2]) -> usize {
+    let units = SMALL_PRODUCT / rows.max(1) / UNITS[1] + 1;
+    (columns / UNITS[1] / units).max(1)
 }
 
 /// First element and length of part `index` of an axis; what is less than a unit belongs to the last part, because the
@@ -214,7 +231,7 @@ fn fill(
     let first = output.start();
     let mut counts = cut.counts(shape, depth);
     if rhs.is_converted() {
-        counts[1] = counts[1].max(shape[1].div_ceil(cut.largest[1]));
+        counts[1] = counts[1].max(cut.columns(shape));
     }
     let step = |index: usize| {
         // Neighbours share their part of the right factor.
@@ -322,6 +339,20 @@ mod tests {
                         next = start + length;
                     }
                     assert_eq!(next, shape[axis]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_tile_is_small_where_the_product_is_not() {
+        for rows in 1..9 {
+            for columns in [129, 194, 200, 256, 512, 1600, 3072] {
+                for cut in [Cut::WEIGHT, Cut::GRADIENT] {
+                    let count = cut.counts([rows, columns], 1 << 14)[1];
+                    let tiles = (0..count).map(|index| part(columns, UNITS[1], count, index).1);
+                    let smallest = rows * tiles.min().unwrap();
+                    assert!(smallest > SMALL_PRODUCT.min(rows * columns - 1), "{rows} {columns}");
                 }
             }
         }

@@ -165,7 +165,6 @@ impl ServeArgs {
                 error.to_string(),
                 "name a file with `--tokens`, or say `--allow-everybody`",
             )),
-            Err(error @ ServeError::Bind { .. }) => Err(error.into()),
             Err(error) => Err(error.into()),
         }
     }

@@ -99,7 +99,7 @@ fn a_mixture_of_the_user_takes_the_place_of_the_recipes() {
     let args = ["distill", "--config", "r.toml", "--mixture", "m.json", "--run", "run"];
     let found = run(folder.path(), &args);
     assert_eq!(found.code, Some(0), "{found:?}");
-    assert!(found.err.contains("of 1 modes"), "{}", found.err);
+    assert!(found.err.contains("modes 1.0000"), "{}", found.err);
 }
 
 #[test]

@@ -113,6 +113,12 @@ fn rows(name: &str, scale: f32, device: &Device) -> Tensor<2> {
     Tensor::from_data(TensorData::new(values, [2, 192]), device)
 }
 
+/// The published names of what is trained: all but the filters.
+fn parameters(network: &UNet) -> Vec<String> {
+    let names = keys::shapes(network).into_iter().map(|(name, _)| name);
+    names.filter(|name| !name.ends_with("resample_filter")).collect()
+}
+
 /// Norm and inner product of each gradient.
 #[track_caller]
 fn assert_gradients(
@@ -157,8 +163,7 @@ fn a_step_of_the_fake_network_equals_pytorch() {
     let entropy = loss.cross_entropy.unwrap();
     assert!((entropy / expected["cross_entropy"].as_f64().unwrap() - 1.0).abs() < 1e-5);
     let found = params::gradients(&fake, loss.total.backward());
-    let mut names: Vec<String> =
-        keys::shapes(&fake.network).into_iter().map(|(name, _)| name).collect();
+    let mut names = parameters(&fake.network);
     names.extend(
         ["head_in.weight", "head_in.bias", "head_out.weight", "head_out.bias"].map(String::from),
     );
@@ -208,10 +213,7 @@ fn a_step_of_the_student_equals_pytorch() {
         // The value of HG is that of the script: it is the same product.
         assert!((score / wanted - 1.0).abs() < 1e-4, "{name}: {score}, expected {wanted}");
         let found = params::gradients(&student, loss.total.backward());
-        let names: Vec<String> = keys::shapes(student.network.as_ref().unwrap())
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect();
+        let names = parameters(student.network.as_ref().unwrap());
         assert_gradients(&found, &names, &expected["gradients"], 1e-3);
     }
 }
@@ -289,7 +291,8 @@ fn other_methods_run_on_pictures() {
         ("vsd", "points = { count = 5 }", "points.png"),
     ] {
         let head = format!("method = \"{name}\"");
-        let text = recipe(path, &head, problem, "duration = 8");
+        // A teacher with weights by chance draws no pictures, so a flat student is no failure.
+        let text = recipe(path, &head, problem, "duration = 8\nstop_collapsed = 0.0");
         assert_eq!(run(&text, &path.join(name)), Outcome::Finished, "{name}");
         assert!(path.join(name).join("model").join(file).is_file(), "{name}");
     }

@@ -92,6 +92,7 @@ impl Comparison<'_> {
     pub(super) fn run(&self) -> anyhow::Result<Option<(Vec<Entry>, String)>> {
         let problem = self.problem()?;
         fs::create_dir_all(self.pictures)?;
+        fs::create_dir_all(self.runs)?;
         let teacher = Teacher::open(&problem.teacher, self.device)?;
         let reference = Reference::new(self, &problem, teacher.config.network.resolution)?;
         let mut entries = Vec::new();
