@@ -101,7 +101,7 @@ struct Access {
     /// Serve an address that other machines can reach to everybody
     #[arg(long)]
     allow_everybody: bool,
-    /// Origin whose pages may ask, such as https://shop.example
+    /// Origin whose pages may ask, such as `https://shop.example`
     #[arg(long, value_name = "ORIGIN")]
     cors: Vec<String>,
     /// Write prompts and queries to the log (with -v or RUST_LOG=info)
