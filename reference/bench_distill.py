@@ -1,20 +1,35 @@
-"""Times one iteration of distillation on pictures in PyTorch: an update of the fake network and one of the student,
-as `trefoil distill` makes them, for comparison with the `samples_per_second` that it logs with the same sizes.
+"""Writes docs/results/uni-instruct-speed.md: training a teacher of pictures and distilling it, beside the same networks
+and losses in PyTorch, in one run; what each method costs; and how fast a one-step student draws.
 
-    python reference/bench_distill.py --side 16 --width 24 --mult 1 2 2 --blocks 1 --attn 8 --batch 64 --threads 1
+    cargo build --release
+    python reference/bench_distill.py --teacher models/edm-openmoji-16 --data data/openmoji -o docs/results/uni-instruct-speed.md
 
-Prints seconds per 1,000 pictures of the student for the integral form, the expanded form, and the expanded form with
-discriminator and adversarial term.
+`--parts` runs some of the parts, and keeps what the others found in the file named by `--state`. The program's own log
+(`samples_per_second` of metrics.jsonl) gives its times.
 """
 
 import argparse
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
 import time
 
 import torch
 import torch.nn.functional as F
 
+import bench_edm
 import edm_torch
 from bench_edm import Single
+
+HERE = pathlib.Path(__file__).resolve().parent
+RECIPES = HERE.parent / "configs/uni-instruct"
+# Forms of the gradient, and the method that stands for each.
+FORMS = {"integral": "diff-instruct", "expanded": "sid-1.0", "adversarial": "sida"}
 
 
 def network(a):
@@ -78,13 +93,8 @@ def iteration(nets, optimizers, head, shape, form):
     trained(fake, True)
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    for name, value in [("side", 16), ("width", 24), ("blocks", 1), ("batch", 64), ("threads", 1), ("rounds", 5)]:
-        parser.add_argument("--" + name, type=int, default=value)
-    parser.add_argument("--mult", type=int, nargs="+", default=[1, 2, 2])
-    parser.add_argument("--attn", type=int, nargs="+", default=[8])
-    a = parser.parse_args()
+def torch_times(a, rounds):
+    """Seconds of each iteration by form."""
     torch.set_num_threads(a.threads)
     torch.set_default_dtype(torch.float32)
     shape = (a.batch, 3, a.side, a.side)
@@ -96,14 +106,146 @@ def main():
     head = torch.nn.Sequential(torch.nn.Linear(wide, wide), torch.nn.SiLU(), torch.nn.Linear(wide, 1))
     parameters = [list(nets[1].w.values()) + list(head.parameters()), list(nets[2].w.values())]
     optimizers = [torch.optim.Adam([w for w in of if w.requires_grad], lr=1e-5, betas=(0.0, 0.999)) for of in parameters]
-    for form in ("integral", "expanded", "adversarial"):
-        times = []
-        for _ in range(a.rounds + 1):
+    found = {}
+    for form in FORMS:
+        found[form] = []
+        for _ in range(rounds + 1):
             clock = time.perf_counter()
             iteration(nets, optimizers, head, shape, form)
+            found[form].append(time.perf_counter() - clock)
+        found[form] = found[form][1:]
+    return found
+
+
+def run(a, *command):
+    print("+ trefoil", *command, file=sys.stderr, flush=True)
+    environment = os.environ | {"RAYON_NUM_THREADS": str(a.threads)}
+    return subprocess.run([a.trefoil, *map(str, command)], check=True, capture_output=True, text=True, env=environment)
+
+
+def logged(a, command, batch, rounds, *more):
+    """Seconds of each update of a run, from its log; the first line is not counted."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {"train.duration": batch * (rounds + 2), "train.log_every": batch, "train.sample_every": 0,
+                    "train.checkpoint_every": batch * (rounds + 2), **dict(more)}
+        sets = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+        run(a, *command, "--run", f"{folder}/run", "--no-progress", *sets)
+        lines = [json.loads(line) for line in open(f"{folder}/run/metrics.jsonl")]
+    turns = [batch / line["samples_per_second"] for line in lines if line["step"] > 0]
+    return turns[1:-1]
+
+
+def distil(a, method, rounds):
+    command = ["distill", "--config", RECIPES / f"pictures/{method}.toml"]
+    return logged(a, command, a.batch, rounds, ("problem.teacher", json.dumps(str(a.teacher))),
+                  ("problem.data", json.dumps([str(a.data)])), ("problem.measured", 8), ("train.warm_up", 0))
+
+
+def spread(times):
+    return dict(median=statistics.median(times), low=min(times), high=max(times))
+
+
+def drawn(a, *more):
+    """Seconds for a picture, loading not counted: the difference of two counts."""
+    times = []
+    for count in (a.count // 4, a.count):
+        with tempfile.TemporaryDirectory() as folder:
+            clock = time.perf_counter()
+            run(a, *[str(part).format(count=count, folder=folder) for part in more])
             times.append(time.perf_counter() - clock)
-        best = sorted(times[1:])[len(times[1:]) // 2]
-        print(f"{form}: {1000 * best / a.batch:.2f} s per 1,000 pictures ({a.threads} threads)")
+    return (times[1] - times[0]) / (a.count - a.count // 4)
+
+
+def measure(a, state):
+    parts = a.parts.split(",")
+    state.update(threads=a.threads, torch=torch.__version__, machine=platform.machine(), batch=a.batch)
+    if "teacher" in parts:
+        count, times = bench_edm.measure(argparse.Namespace(**vars(a), family="ddpm++"))
+        command = ["train", "edm", "--config", RECIPES / "edm-openmoji-16-small.toml", "--data", a.data]
+        state["teacher"] = dict(parameters=count, torch=spread(times), ours=spread(logged(a, command, a.batch, a.rounds)))
+    if "iteration" in parts:
+        theirs = torch_times(a, a.rounds)
+        state["iteration"] = {form: dict(torch=spread(theirs[form]), ours=spread(distil(a, method, a.rounds)))
+                              for form, method in FORMS.items()}
+    if "methods" in parts:
+        methods = sorted(path.stem for path in RECIPES.glob("pictures/*.toml"))
+        state["methods"] = {method: spread(distil(a, method, a.rounds)) for method in methods}
+    if "sampling" in parts:
+        sample = ["sample", "edm", a.teacher, "-n", "{count}", "--seed", 1, "-o", "{folder}", "--no-progress"]
+        state["sampling"] = {f"teacher, {n} Heun steps": drawn(a, *sample, "--steps", n) for n in (5, 18)}
+        if a.student:
+            sample[2] = a.student
+            state["sampling"]["one-step student"] = drawn(a, *sample)
+    if "unidiffuser" in parts:
+        generate = ["generate", "a red apple", "-n", "{count}", "--seed", 1, "-o", "{folder}/a.png", "--no-progress",
+                    "--batch", 16]
+        state["unidiffuser"] = {"50 steps": drawn(a, *generate, "--steps", 50),
+                                "recommended steps": drawn(a, *generate),
+                                "one step": drawn(a, *generate, "--one-step")}
+
+
+def page(state):
+    per_thousand = lambda found: f"{1000 * found['median'] / state['batch']:.2f}"
+    bounds = lambda found: f"{1000 * found['low'] / state['batch']:.2f} to {1000 * found['high'] / state['batch']:.2f}"
+    out = [f"""# Uni-Instruct: time of training and drawing
+
+Written by `python reference/bench_distill.py`: {state['threads']} threads ({state['machine']}), single precision, PyTorch
+{state['torch']}, batches of {state['batch']}. The networks are those of the shipped teacher
+([recipe](../../configs/uni-instruct/edm-openmoji-16-small.toml)): DDPM++ at 16x16, {state['teacher']['parameters']:,} parameters.
+Seconds per 1,000 pictures: the median of the iterations, and the fastest to the slowest. Ours writes its log and averages
+the weights as well. *Ratio* is ours divided by PyTorch's: below 1 is faster.
+
+| | ours | from to | PyTorch | from to | ratio |
+| --- | ---: | ---: | ---: | ---: | ---: |"""]
+    rows = {"training the teacher": state["teacher"]}
+    names = {"integral": "distilling, integral form (Diff-Instruct)", "expanded": "distilling, expanded form (SiD)",
+             "adversarial": "distilling, expanded form and adversarial term (SiDA)"}
+    rows |= {names[form]: found for form, found in state["iteration"].items()}
+    for name, found in rows.items():
+        ours, theirs = found["ours"], found["torch"]
+        out.append(f"| {name} | {per_thousand(ours)} | {bounds(ours)} | {per_thousand(theirs)} | {bounds(theirs)} "
+                   f"| {ours['median'] / theirs['median']:.2f} |")
+    if "methods" in state:
+        out.append("\n## Methods\n\nAn iteration of ours: one update of the fake score and, where there is one, the "
+                   "discriminator, and one of the student.\n\n| method | seconds per 1,000 pictures | from to | of Diff-Instruct |"
+                   "\n| --- | ---: | ---: | ---: |")
+        base = state["methods"]["diff-instruct"]["median"]
+        out += [f"| {name} | {per_thousand(found)} | {bounds(found)} | {found['median'] / base:.2f} |"
+                for name, found in state["methods"].items()]
+    for key, title, what in [("sampling", "Drawing 16x16 pictures", "teacher, 18 Heun steps"),
+                             ("unidiffuser", "Text to image with the shipped model", "50 steps")]:
+        if key in state:
+            out.append(f"\n## {title}\n\nLoading is not counted.\n\n| | pictures per second | times as fast as {what} |"
+                       "\n| --- | ---: | ---: |")
+            out += [f"| {name} | {1 / seconds:.1f} | {state[key][what] / seconds:.1f} |" for name, seconds in state[key].items()]
+    return "\n".join(out) + "\n"
+
+
+def main():
+    parser = bench_edm.options()
+    parser.set_defaults(width=24, blocks=1, rounds=15)
+    parser.description, parser.formatter_class = __doc__, argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--trefoil", default="target/release/trefoil")
+    parser.add_argument("--teacher", type=pathlib.Path, default="models/edm-openmoji-16")
+    parser.add_argument("--student", type=pathlib.Path, help="a one-step student of the teacher")
+    parser.add_argument("--data", type=pathlib.Path, default="data/openmoji")
+    parser.add_argument("--count", type=int, default=256, help="pictures drawn")
+    parser.add_argument("--parts", default="teacher,iteration,methods,sampling,unidiffuser")
+    parser.add_argument("--state", help="JSON with what other runs found")
+    parser.add_argument("-o", "--output")
+    a = parser.parse_args()
+    del a.family
+    a.teacher, a.data = a.teacher.resolve(), a.data.resolve()
+    state = json.load(open(a.state)) if a.state and os.path.exists(a.state) else {}
+    measure(a, state)
+    if a.state:
+        json.dump(state, open(a.state, "w"), indent=1)
+    if {"teacher", "iteration"} <= state.keys():
+        text = page(state)
+        if a.output:
+            pathlib.Path(a.output).write_text(text)
+        else:
+            print(text)
 
 
 if __name__ == "__main__":

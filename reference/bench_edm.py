@@ -23,14 +23,18 @@ class Single(edm_torch.Weights):
         return self[key]
 
 
-def main():
+def options():
     parser = argparse.ArgumentParser()
     for name, value in [("side", 16), ("width", 32), ("blocks", 2), ("batch", 64), ("threads", 2), ("rounds", 5)]:
         parser.add_argument("--" + name, type=int, default=value)
     parser.add_argument("--mult", type=int, nargs="+", default=[1, 2, 2])
     parser.add_argument("--attn", type=int, nargs="+", default=[8])
     parser.add_argument("--family", default="ddpm++")
-    a = parser.parse_args()
+    return parser
+
+
+def measure(a):
+    """Number of parameters and the seconds of each step."""
     torch.set_num_threads(a.threads)
     net = edm_torch.Net(a.family, a.side, a.width, a.mult, a.blocks, a.attn, labels=0, augment=9)
     net.w, net.filter = Single(), net.filter.float()
@@ -52,9 +56,13 @@ def main():
         loss.backward()
         optimizer.step()
         times.append(time.perf_counter() - start)
-    times = sorted(times[2:])
-    median = times[len(times) // 2]
-    count = sum(w.numel() for w in net.w.values())
+    return sum(w.numel() for w in net.w.values()), times[2:]
+
+
+def main():
+    a = options().parse_args()
+    count, times = measure(a)
+    median = sorted(times)[len(times) // 2]
     print(f"{count} parameters, {median:.3f} s per step, {a.batch / median:.1f} samples per second")
 
 
