@@ -1,7 +1,9 @@
 //! Linear layers with their bias and activation in the same pass.
 
-// The macro of the backend extension reads tuples, not names of them.
-#![allow(clippy::type_complexity)]
+#![allow(
+    clippy::type_complexity,
+    reason = "the macro of the backend extension reads tuples, not names of them"
+)]
 
 mod autodiff;
 mod flex;

@@ -1,8 +1,7 @@
 //! What the benchmarks share: a case, criterion around it, and a file that tells `cargo xtask bench`
 //! which cases were run, in the terms of `reference/bench_torch.py`.
 
-// Each benchmark uses a part of this.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, reason = "each benchmark uses a part of this")]
 
 pub mod training;
 pub mod unet;

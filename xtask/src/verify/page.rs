@@ -133,17 +133,21 @@ fn row(what: &str, network: &Network) -> Vec<String> {
 fn machine(text: &mut String, results: &BTreeMap<String, Network>) {
     let Some(network) = results.values().next() else { return };
     let torch = network.torch.iter().find_map(|run| run.torch.clone());
+    let turns = NETWORKS.iter().filter_map(|(name, _)| {
+        let network = results.get(*name)?;
+        Some(format!("{name} {} and {}", network.ours.len(), network.runs))
+    });
+    let turns: Vec<String> = turns.collect();
     let _ = write!(
         text,
-        "\n## Machine\n\n- processor: {}, {} threads\n- system: {}\n- {}, Burn {}, PyTorch {}\n- {} turns of {} evaluations\n",
+        "\n## Machine\n\n- processor: {}, {} threads\n- system: {}\n- {}, Burn {}, PyTorch {}\n- turns, and evaluations of each: {}\n",
         machine::processor(),
         network.threads,
         machine::system(),
         machine::rustc(),
         machine::locked_version("burn").unwrap_or_default(),
         torch.unwrap_or_else(|| "?".into()),
-        network.ours.len(),
-        network.runs,
+        turns.join(", "),
     );
 }
 

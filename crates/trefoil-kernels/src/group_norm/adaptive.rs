@@ -1,7 +1,9 @@
 //! Group normalisation whose result each image scales and shifts in its own way.
 
-// The macro of the backend extension reads tuples, not names of them.
-#![allow(clippy::type_complexity)]
+#![allow(
+    clippy::type_complexity,
+    reason = "the macro of the backend extension reads tuples, not names of them"
+)]
 
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;

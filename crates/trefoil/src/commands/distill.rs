@@ -31,8 +31,8 @@ use crate::output::{self, Talk};
     subcommand_negates_reqs = true,
     after_help = "\
 Examples:
-  trefoil distill --config configs/uni-instruct/sid.toml --run runs/sid
-  trefoil distill --config configs/uni-instruct/sid.toml --mixture mine.json --run runs/mine
+  trefoil distill --config configs/uni-instruct/sid-1.0.toml --run runs/sid
+  trefoil distill --config configs/uni-instruct/sid-1.0.toml --mixture mine.json --run runs/mine
   trefoil distill --config r.toml --set train.seed=2 --set alpha=0.5 --dry-run
   trefoil distill --config configs/uni-instruct/unidiffuser-one-step.toml --run runs/one-step
   trefoil distill --resume runs/sid
