@@ -20,6 +20,7 @@ pub mod method;
 pub mod objective;
 pub mod pictures;
 pub mod recipe;
+pub mod scenes;
 pub mod toy;
 pub mod verify;
 

@@ -15,6 +15,7 @@ use crate::joint::JointConfig;
 use crate::method::{Choices, Method, Plan, Stage, StudentKind};
 use crate::objective::FakeKind;
 use crate::pictures::{PicturesConfig, PicturesProblem};
+use crate::scenes::{ScenesConfig, ScenesProblem};
 use crate::toy::{Fit, ToyConfig, ToyProblem, ToyStudent};
 
 /// What is distilled.
@@ -25,6 +26,8 @@ pub enum ProblemConfig {
     Mixture(ToyConfig),
     /// Pictures, with a teacher of EDM.
     Edm(PicturesConfig),
+    /// Voxel scenes, with a teacher of their pictures. The student is the scenes, whatever the method.
+    Scenes(ScenesConfig),
     /// Pictures and texts, with UniDiffuser as the teacher. That model is in a crate of its own, so the
     /// problem is made by the program that has both.
     Unidiffuser(JointConfig),
@@ -119,6 +122,9 @@ impl Recipe {
             merge(&mut value, &self.objective);
             *objective = value.try_into().map_err(|e: toml::de::Error| fail(&e.message()))?;
         }
+        if matches!(self.problem, ProblemConfig::Scenes(_)) {
+            plan.student = StudentKind::Points;
+        }
         plan.validate()?;
         self.objective = Table::new();
         self.plan = Some(plan.clone());
@@ -126,6 +132,7 @@ impl Recipe {
         match &self.problem {
             ProblemConfig::Mixture(_) => drop(self.mixture()?),
             ProblemConfig::Edm(config) => config.validate(&plan)?,
+            ProblemConfig::Scenes(config) => config.validate(&plan)?,
             ProblemConfig::Unidiffuser(config) => config.validate(&plan)?,
         }
         Ok(self)
@@ -194,6 +201,17 @@ impl Recipe {
             return Err(CoreError::config("problem.kind", "expected `edm`").into());
         };
         PicturesProblem::open(config.clone(), self.plan()?, self.train.seed, device)
+    }
+
+    /// Teacher, renderer and data of scenes.
+    ///
+    /// # Errors
+    /// Those of [`ScenesProblem::open`]; [`CoreError::Config`] for another kind of problem.
+    pub fn scenes(&self, device: &Device) -> Result<ScenesProblem> {
+        let ProblemConfig::Scenes(config) = &self.problem else {
+            return Err(CoreError::config("problem.kind", "expected `scenes`").into());
+        };
+        ScenesProblem::open(config.clone(), self.plan()?, self.train.seed, device)
     }
 
     /// What a run on a problem needs in memory.

@@ -10,8 +10,10 @@ use trefoil_train::Error as TrainError;
 use trefoil_train::data::{
     DataOptions, Dataset, Existing, OnProblem, OpenMojiOptions, Problems, convert_openmoji,
 };
+use uni_instruct::scenes::{self, SceneSet, World};
 
 use crate::Answer;
+use crate::args::{DeviceArgs, at_least_one};
 use crate::output::{self, Talk};
 
 /// Make and check datasets
@@ -19,6 +21,7 @@ use crate::output::{self, Talk};
 #[command(after_help = "\
 Examples:
   trefoil data openmoji openmoji.tar.gz data/openmoji --size 32
+  trefoil data scenes data/scenes
   trefoil data check data/openmoji
   trefoil data check 'shards/{000..007}.tar' --strict")]
 pub(crate) struct DataArgs {
@@ -29,6 +32,7 @@ pub(crate) struct DataArgs {
 #[derive(Debug, Subcommand)]
 enum DataCommand {
     Openmoji(OpenMojiArgs),
+    Scenes(ScenesArgs),
     Check(CheckArgs),
 }
 
@@ -56,7 +60,7 @@ struct OpenMojiArgs {
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
     /// Take at most this many pictures
-    #[arg(long, value_name = "N", value_parser = crate::args::at_least_one)]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     limit: Option<usize>,
     /// Replace an earlier result
     #[arg(long)]
@@ -64,6 +68,40 @@ struct OpenMojiArgs {
     /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// Draw coloured solids in three dimensions and take pictures of them, each with class, direction and camera
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  trefoil data scenes data/scenes
+  trefoil data scenes data/few --scenes 4 --pictures 8 --seed 2
+
+The label of a picture is its class with the coarse direction of its camera, such as car-003. The scenes themselves
+follow from scenes.json.")]
+struct ScenesArgs {
+    /// Folder that is made
+    out: PathBuf,
+    /// Scenes of each class
+    #[arg(long, default_value = "48", value_name = "N", value_parser = at_least_one)]
+    scenes: usize,
+    /// Pictures of each scene
+    #[arg(long, default_value = "24", value_name = "N", value_parser = at_least_one)]
+    pictures: usize,
+    /// Side of the pictures in pixels
+    #[arg(long, default_value = "16", value_name = "N", value_parser = at_least_one)]
+    size: usize,
+    /// Voxels along an edge of a scene
+    #[arg(long, default_value = "24", value_name = "N", value_parser = at_least_one)]
+    grid: usize,
+    /// Coarse directions of a label
+    #[arg(long, default_value = "8", value_name = "N", value_parser = at_least_one)]
+    directions: usize,
+    /// Decides scenes and cameras
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    seed: u64,
+    #[command(flatten)]
+    device: DeviceArgs,
 }
 
 /// List everything that is wrong with a dataset, with file names
@@ -104,8 +142,26 @@ impl DataArgs {
     pub(crate) fn run(self, talk: Talk) -> anyhow::Result<Answer> {
         match self.command {
             DataCommand::Openmoji(args) => args.run(talk),
+            DataCommand::Scenes(args) => args.run(talk),
             DataCommand::Check(args) => args.run(talk),
         }
+    }
+}
+
+impl ScenesArgs {
+    fn run(self, talk: Talk) -> anyhow::Result<Answer> {
+        let world = World {
+            grid: self.grid,
+            side: self.size,
+            directions: self.directions,
+            ..World::default()
+        };
+        let set =
+            SceneSet { seed: Seed(self.seed), scenes: self.scenes, pictures: self.pictures, world };
+        let count = scenes::write(&set, &self.out, &self.device.device.device()?)?;
+        talk.note(format_args!("{count} pictures, {} labels", set.world.labels().len()));
+        output::print(self.out.display())?;
+        Ok(Answer::Yes)
     }
 }
 

@@ -1,6 +1,7 @@
 //! `trefoil distill`: a diffusion teacher becomes a one-step generator.
 
 mod pictures;
+mod scenes;
 
 use std::path::{Path, PathBuf};
 
@@ -67,6 +68,9 @@ pub(crate) struct DistillArgs {
     device: DeviceArgs,
 }
 
+/// Pictures of a measurement, unless another number is asked for.
+const COUNT: usize = 2000;
+
 /// What else there is.
 #[derive(Debug, Subcommand)]
 enum What {
@@ -74,7 +78,7 @@ enum What {
     Methods,
     /// Check the mathematics and the networks on problems with known answers; exit code 1 when a check fails
     Verify(VerifyArgs),
-    /// Run recipes, on mixtures in the plane or on pictures, and write a table with a picture for each
+    /// Run recipes, on mixtures in the plane, on pictures or on scenes, and write a table with a picture for each
     Compare(CompareArgs),
 }
 
@@ -107,8 +111,8 @@ struct CompareArgs {
     /// The table; pictures go into a folder of the same name beside it
     #[arg(short, long, value_name = "FILE.md")]
     output: PathBuf,
-    /// Pictures drawn for a measurement of recipes on pictures
-    #[arg(long, default_value = "2000", value_name = "N", value_parser = at_least_one)]
+    /// Pictures drawn for a measurement of recipes on pictures or on scenes
+    #[arg(long, default_value_t = COUNT, value_name = "N", value_parser = at_least_one)]
     count: usize,
     #[command(flatten)]
     device: DeviceArgs,
@@ -146,6 +150,7 @@ impl DistillArgs {
         match &recipe.problem {
             ProblemConfig::Mixture(_) => job.run(&recipe.mixture()?),
             ProblemConfig::Edm(_) => job.run(&recipe.pictures(&device)?),
+            ProblemConfig::Scenes(_) => job.run(&recipe.scenes(&device)?),
             ProblemConfig::Unidiffuser(config) => {
                 let folder = model::find(config.model.as_deref(), talk)?;
                 let cache = self.folder().map(|run| run.join("features.safetensors"));
@@ -273,6 +278,10 @@ fn compare(args: &CompareArgs, talk: Talk) -> anyhow::Result<Answer> {
     };
     let recipes = args.recipes.iter().map(named).collect::<anyhow::Result<Vec<_>>>()?;
     let is_mixture = |recipe: &Recipe| matches!(recipe.problem, ProblemConfig::Mixture(_));
+    let is_scenes = |recipe: &Recipe| matches!(recipe.problem, ProblemConfig::Scenes(_));
+    if recipes.iter().any(|(_, recipe)| is_scenes(recipe)) {
+        return compare_scenes(args, recipes, talk);
+    }
     if !recipes.iter().any(|(_, recipe)| is_mixture(recipe)) {
         return compare_pictures(args, recipes, talk);
     }
@@ -332,6 +341,35 @@ fn compare_pictures(
     Ok(Answer::Yes)
 }
 
+/// Writes the table of recipes on scenes.
+fn compare_scenes(
+    args: &CompareArgs,
+    recipes: Vec<(String, Recipe)>,
+    talk: Talk,
+) -> anyhow::Result<Answer> {
+    if args.mixture.is_some() {
+        let message = "`--mixture` has no meaning for recipes on scenes";
+        return Err(hinted(message, "leave it out"));
+    }
+    let device = args.device.device.device()?;
+    let folder = args.output.with_extension("");
+    let comparison = scenes::Comparison {
+        recipes,
+        seeds: (1..=args.seeds).collect(),
+        count: args.count,
+        runs: &args.runs,
+        pictures: &folder,
+        device: &device,
+        stop: interrupt::watch()?,
+        talk,
+    };
+    let Some((entries, about)) = comparison.run()? else { return Ok(Answer::Interrupted) };
+    let text = scenes::report(&entries, &about, &folder_name(&folder), &args.command());
+    fs::write_atomic(&args.output, |out| out.write_all(text.as_bytes()))?;
+    output::print(args.output.display())?;
+    Ok(Answer::Yes)
+}
+
 /// The last part of a path, as a page beside it names it.
 fn folder_name(folder: &Path) -> String {
     folder.file_name().map_or_else(|| ".".into(), |name| name.to_string_lossy().into_owned())
@@ -345,9 +383,10 @@ impl CompareArgs {
             self.changes.iter().map(|change| format!(" --set {change}")).collect();
         let mixture = self.mixture.as_ref().map(|path| format!(" --mixture {}", path.display()));
         format!(
-            "trefoil distill compare {} --seeds {}{}{} --runs {} -o {}",
+            "trefoil distill compare {} --seeds {}{}{}{} --runs {} -o {}",
             recipes.join(" "),
             self.seeds,
+            if self.count == COUNT { String::new() } else { format!(" --count {}", self.count) },
             mixture.unwrap_or_default(),
             changes.concat(),
             self.runs.display(),

@@ -40,7 +40,7 @@ fn every_command_has_help_with_examples() {
         assert!(help.contains(&example), "{help}");
         assert!(!help.starts_with("Usage"), "{command} says what it does");
     }
-    for nested in ["openmoji", "check"] {
+    for nested in ["openmoji", "scenes", "check"] {
         let help = lines(folder.path(), &["data", nested, "--help"]).join("\n");
         assert!(help.contains(&format!("Examples:\n  trefoil data {nested} ")), "{help}");
     }

@@ -10,6 +10,7 @@ mod help;
 mod hub;
 mod inspect;
 mod models;
+mod scenes;
 mod shipped;
 mod shop;
 mod support;

@@ -3,6 +3,7 @@
 mod inception;
 mod network;
 mod pictures;
+mod scenes;
 mod support;
 mod teacher;
 mod training;

@@ -346,7 +346,7 @@ pub(super) fn report(entries: &[Entry], about: &str, pictures: &str, command: &s
 }
 
 /// Mean and standard deviation (N - 1).
-fn mean_spread(values: &[f64]) -> (f64, f64) {
+pub(super) fn mean_spread(values: &[f64]) -> (f64, f64) {
     let n = values.len().max(1) as f64;
     let mean = values.iter().sum::<f64>() / n;
     let square: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
