@@ -20,17 +20,18 @@ use crate::store::ledger::Ledger;
 use crate::store::tokens::TokenBook;
 use crate::store::{self, Backend};
 
-/// A model that draws, and the one before it.
+/// The model that draws, under the name that it is loaded by.
 pub(crate) struct Painter {
     pub(crate) name: &'static str,
     current: RwLock<Arc<Loaded>>,
 }
 
 impl Painter {
-    fn open(name: &'static str, folder: &Path, config: &Config) -> Result<Self, ApiError> {
-        let loaded =
-            Loaded::open(folder, folder, &config.device).map_err(|e| loading(folder, &e))?;
-        Ok(Self { name, current: RwLock::new(Arc::new(loaded)) })
+    fn open(config: &Config) -> Result<Self, ApiError> {
+        let (folder, one_step) = (&*config.model, config.one_step.as_deref());
+        let loaded = Loaded::open(folder, folder, one_step, &config.device);
+        let loaded = loaded.map_err(|e| loading(folder, &e))?;
+        Ok(Self { name: "unidiffuser", current: RwLock::new(Arc::new(loaded)) })
     }
 
     /// The model that draws now.
@@ -56,7 +57,6 @@ pub(crate) struct Inner {
     config: Config,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) painter: Painter,
-    pub(crate) one_step: Option<Painter>,
     pub(crate) queue: Queue,
     pub(crate) shop: Option<Shop>,
     pub(crate) pictures: Pictures,
@@ -78,6 +78,8 @@ impl std::ops::Deref for App {
     }
 }
 
+/// What the one-step generator of the model is called among the models.
+pub(crate) const ONE_STEP: &str = "one-step";
 /// Pictures that are decoded at a time: each may need the memory of its pixels several times.
 const DECODING: usize = 2;
 
@@ -91,9 +93,7 @@ impl App {
         backend: Arc<dyn Backend>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, ApiError> {
-        let painter = Painter::open("unidiffuser", &config.model, &config)?;
-        let one_step = config.one_step.as_ref();
-        let one_step = one_step.map(|f| Painter::open("one-step", f, &config)).transpose()?;
+        let painter = Painter::open(&config)?;
         let failed = |error: std::io::Error| ApiError::Internal(error.to_string());
         let queue =
             Queue::start(config.queue, config.batch, Arc::clone(&metrics)).map_err(failed)?;
@@ -110,7 +110,6 @@ impl App {
         let app = Self(Arc::new(Inner {
             metrics,
             painter,
-            one_step,
             queue,
             shop,
             pictures,
@@ -137,28 +136,21 @@ impl App {
         self.shop.as_ref().ok_or_else(|| ApiError::Conflict(message.into()))
     }
 
-    /// The painter that a request names.
-    pub(crate) fn painter(
-        &self,
-        model: Option<&str>,
-        one_step: bool,
-    ) -> Result<&Painter, ApiError> {
-        if one_step {
-            return self.one_step.as_ref().ok_or_else(|| {
-                ApiError::field(
-                    "one_step",
-                    "this server has no model of one step; start it with `--one-step DIR`",
-                )
-            });
+    /// The model that a request names, and whether the name is that of its one-step generator.
+    pub(crate) fn model(&self, asked: Option<&str>) -> Result<(Arc<Loaded>, bool), ApiError> {
+        let loaded = self.painter.model();
+        let has_one_step = !loaded.one_step_tasks().is_empty();
+        match asked {
+            Some(ONE_STEP) if has_one_step => Ok((loaded, true)),
+            Some(name) if name != self.painter.name && name != loaded.id.name => {
+                let one_step = if has_one_step { format!(", `{ONE_STEP}`") } else { String::new() };
+                let (first, second) = (self.painter.name, &loaded.id.name);
+                let message =
+                    format!("expected one of `{first}`, `{second}`{one_step}, found `{name}`");
+                Err(ApiError::field("model", message))
+            }
+            _ => Ok((loaded, false)),
         }
-        let painters = || std::iter::once(&self.painter).chain(&self.one_step);
-        let Some(asked) = model else { return Ok(&self.painter) };
-        let found = painters().find(|p| p.name == asked || p.model().id.name == asked);
-        found.ok_or_else(|| {
-            let names = painters().map(|p| format!("`{}`, `{}`", p.name, p.model().id.name));
-            let names = names.collect::<Vec<_>>().join(", ");
-            ApiError::field("model", format!("expected one of {names}, found `{asked}`"))
-        })
     }
 
     /// Tokens of the command line and of the database.

@@ -18,7 +18,7 @@ pub struct Config {
     pub name: String,
     /// Folder of the model that draws.
     pub model: PathBuf,
-    /// Folder of a model that was distilled to one step.
+    /// Folder of a one-step generator, in the place of the one that the model may have.
     pub one_step: Option<PathBuf>,
     /// Where the networks run.
     pub device: Device,

@@ -88,9 +88,7 @@ async fn run(
 
     let open = blocking(move || {
         let app = App::open(config, backend, metrics)?;
-        for painter in std::iter::once(&app.painter).chain(&app.one_step) {
-            painter.model().warm_up()?;
-        }
+        app.painter.model().warm_up()?;
         Ok(app)
     });
     let app = tokio::select! {

@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::app::{App, Painter, blocking};
+use crate::app::{App, blocking};
 use crate::error::{ApiError, chain};
 use crate::metrics::Ended;
 use crate::paint::model::Loaded;
@@ -23,10 +23,9 @@ const DEPTH: usize = 8;
 pub(crate) async fn load(app: &App, name: &str, folder: Option<PathBuf>) -> Result<(), ApiError> {
     let folder = folder.map(|folder| below(app, &folder)).transpose()?;
     let _turn = app.loading.lock().await;
-    let painter = || std::iter::once(&app.painter).chain(&app.one_step).find(|p| p.name == name);
     let slot = app.shop.as_ref().and_then(|shop| shop.slots().find(|(_, other)| *other == name));
-    let result = if painter().is_some() {
-        painting(app, name, folder).await
+    let result = if name == app.painter.name {
+        painting(app, folder).await
     } else if let Some((slot, _)) = slot {
         answering(app, slot, folder).await
     } else {
@@ -43,7 +42,7 @@ pub(crate) async fn load(app: &App, name: &str, folder: Option<PathBuf>) -> Resu
 
 /// Loads all models again, as SIGHUP asks for.
 pub(crate) async fn reload(app: &App) {
-    let painters = std::iter::once(&app.painter).chain(&app.one_step).map(|painter| painter.name);
+    let painters = std::iter::once(app.painter.name);
     let slots = app.shop.iter().flat_map(|shop| shop.slots().map(|(_, name)| name));
     for name in painters.chain(slots).collect::<Vec<_>>() {
         // What went wrong is in the log, and the others are tried all the same.
@@ -74,25 +73,20 @@ fn unusable(error: &dyn std::error::Error) -> ApiError {
     ApiError::Conflict(format!("the model cannot be used, the old one stays: {}", chain(error)))
 }
 
-async fn painting(app: &App, name: &str, folder: Option<PathBuf>) -> Result<(), ApiError> {
-    let find = |app: &App| -> Option<PathBuf> {
-        let mut painters = std::iter::once(&app.painter).chain(&app.one_step);
-        painters.find(|p| p.name == name).map(|painter| painter.model().folder.clone())
-    };
-    let folder = folder.or_else(|| find(app)).unwrap_or_default();
-    let device = app.config().device.clone();
+async fn painting(app: &App, folder: Option<PathBuf>) -> Result<(), ApiError> {
+    let folder = folder.unwrap_or_else(|| app.painter.model().folder.clone());
+    let (device, one_step) = (app.config().device.clone(), app.config().one_step.clone());
     let loaded = blocking(move || {
+        let generator = one_step.as_deref().map(copy).transpose()?;
+        let generator = generator.as_ref().map(tempfile::TempDir::path);
         let copy = copy(&folder)?;
-        let loaded = Loaded::open(copy.path(), &folder, &device).map_err(|e| unusable(&e))?;
+        let loaded = Loaded::open(copy.path(), &folder, generator, &device);
+        let loaded = loaded.map_err(|e| unusable(&e))?;
         loaded.warm_up().map_err(|error| unusable(&error))?;
         Ok(loaded)
     })
     .await?;
-    let painter: Option<&Painter> =
-        std::iter::once(&app.painter).chain(&app.one_step).find(|p| p.name == name);
-    if let Some(painter) = painter {
-        painter.install(loaded);
-    }
+    app.painter.install(loaded);
     Ok(())
 }
 

@@ -58,7 +58,7 @@ macro_rules! request {
             /// Solver [default: the model's recommendation]
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub(crate) solver: Option<String>,
-            /// Use the model that was distilled to one step
+            /// One pass of the model's one-step generator in place of the steps, without guidance
             #[serde(default)]
             pub(crate) one_step: bool,
             /// Only `b64_json`
@@ -91,7 +91,35 @@ pub(super) use request;
 impl Common {
     /// The model that is asked for.
     pub(super) fn loaded(&self, app: &App) -> Result<Arc<Loaded>, ApiError> {
-        Ok(app.painter(self.model.as_deref(), self.one_step)?.model())
+        Ok(app.model(self.model.as_deref())?.0)
+    }
+
+    /// Whether one step is asked for, which leaves nothing else to choose.
+    fn one_step(&self, app: &App, mode: Mode) -> Result<bool, ApiError> {
+        let (loaded, is_named) = app.model(self.model.as_deref())?;
+        if !self.one_step && !is_named {
+            return Ok(false);
+        }
+        let tasks = loaded.one_step_tasks();
+        if tasks.is_empty() {
+            let message =
+                "the model has no one-step generator; start the server with `--one-step DIR`";
+            return Err(ApiError::field("one_step", message));
+        }
+        if let Some(task) = mode.tasks().iter().find(|task| !tasks.contains(task)) {
+            let names: Vec<&str> = tasks.iter().map(|task| task.name()).collect();
+            let message = format!("it was made for {}, not for {}", names.join(", "), task.name());
+            return Err(ApiError::field("one_step", message));
+        }
+        let unused = [
+            ("steps", self.steps.is_some()),
+            ("guidance", self.guidance.is_some()),
+            ("solver", self.solver.is_some()),
+        ];
+        if let Some((field, _)) = unused.iter().find(|(_, given)| *given) {
+            return Err(ApiError::field(field, "it has no meaning with `one_step`"));
+        }
+        Ok(true)
     }
 
     /// A request of `mode` with these settings, and the recommended ones where there are none.
@@ -118,10 +146,9 @@ impl Common {
         let guidance = guidance.map_err(|error| ApiError::field("guidance", error))?;
         let solver = self.solver.as_deref().map(str::parse::<SolverKind>).transpose();
         let solver = solver.map_err(|error| ApiError::field("solver", error))?;
-        // What was distilled takes one step unless it says otherwise.
-        let few = self.one_step.then(|| loaded.recommended.steps.unwrap_or(1));
-        let asked = Recommended { guidance, steps: self.steps.or(few), solver };
+        let asked = Recommended { guidance, steps: self.steps, solver };
         let mut request = loaded.recommended.request(mode, Procedure::default(), &asked);
+        request.one_step = self.one_step(app, mode)?;
         request.count = count;
         request.seed = Seed(self.seed.map_or_else(random_seed, Ok)?);
         Ok(request)

@@ -38,6 +38,12 @@ impl Drawing for EditRequest {
         let common = self.common();
         let model = common.loaded(app)?;
         let mut request = common.request(app, &model, Mode::TextToImage)?;
+        if request.one_step {
+            return Err(ApiError::field(
+                "one_step",
+                "a picture that is edited needs several steps",
+            ));
+        }
         check_prompt("prompt", &self.prompt, &model)?;
         let side = model.model.image_size();
         let native = format!("{side}x{side}");

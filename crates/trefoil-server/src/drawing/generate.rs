@@ -34,6 +34,13 @@ impl Drawing for ImageRequest {
             check_text("negative_prompt", negative, &model)?;
         }
         request.size = size(self.size.as_deref(), model.model.image_size())?;
+        for (field, given) in
+            [("negative_prompt", self.negative_prompt.is_some()), ("size", request.size.is_some())]
+        {
+            if request.one_step && given {
+                return Err(ApiError::field(field, "it has no meaning with `one_step`"));
+            }
+        }
         request.prompt = Some(self.prompt);
         request.negative = self.negative_prompt;
         Ok(Order::samples(model, request, &[]))

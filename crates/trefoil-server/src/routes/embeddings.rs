@@ -129,7 +129,7 @@ async fn embeddings(
             return Err(ApiError::field("encoding_format", message));
         }
     };
-    let model = app.painter(request.model.as_deref(), false)?.model();
+    let model = app.model(request.model.as_deref())?.0;
     let limit = model.model.context_length();
     let mut tokens = 0;
     for text in &texts {

@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::app::App;
+use crate::app::{App, ONE_STEP};
 use crate::error::ApiError;
 use crate::extract::{Input, Json, Path};
 use crate::swap;
@@ -40,6 +40,9 @@ pub(crate) struct ModelBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     recommended: Option<serde_json::Value>,
+    /// What the one-step generator was made for: `text-to-image`, `image-to-text`, `joint`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tasks: Option<Vec<&'static str>>,
     /// Items that it can answer
     #[serde(skip_serializing_if = "Option::is_none")]
     items: Option<usize>,
@@ -79,18 +82,23 @@ async fn list(State(app): State<App>) -> Result<Json<ModelsBody>, ApiError> {
         image_size: None,
         parameters: None,
         recommended: None,
+        tasks: None,
         items: None,
         share: None,
     };
     let mut data = Vec::new();
-    for painter in std::iter::once(&app.painter).chain(&app.one_step) {
-        let loaded = painter.model();
-        data.push(ModelBody {
-            image_size: Some(loaded.model.image_size()),
-            parameters: Some(loaded.model.num_params()),
-            recommended: Some(super::search::json(&loaded.recommended)?),
-            ..model(painter.name, loaded.id.name.clone(), loaded.id.sha256.clone())
-        });
+    let loaded = app.painter.model();
+    let drawing = |id| ModelBody {
+        image_size: Some(loaded.model.image_size()),
+        parameters: Some(loaded.model.num_params()),
+        ..model(id, loaded.id.name.clone(), loaded.id.sha256.clone())
+    };
+    let recommended = Some(super::search::json(&loaded.recommended)?);
+    data.push(ModelBody { recommended, ..drawing(app.painter.name) });
+    let tasks = loaded.one_step_tasks();
+    if !tasks.is_empty() {
+        let names = tasks.iter().map(|task| task.name()).collect();
+        data.push(ModelBody { tasks: Some(names), ..drawing(ONE_STEP) });
     }
     if let Some(shop) = &app.shop {
         let split = app.config().split;

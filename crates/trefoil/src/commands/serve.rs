@@ -68,7 +68,7 @@ pub(crate) struct ServeArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 struct ServedModels {
-    /// Model that was distilled to one step, for requests with `one_step`
+    /// One-step generator for requests with `one_step` [default: that of the model, if it has one]
     #[arg(long, value_name = "DIR")]
     one_step: Option<PathBuf>,
     /// Recommender that `trefoil train uditsr` made [default: that of the shop that comes with Trefoil]

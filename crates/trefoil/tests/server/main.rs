@@ -11,3 +11,4 @@ mod pictures;
 mod postgres;
 mod process;
 mod shop;
+mod studio;

@@ -5,7 +5,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
+use unidiffuser::record::Record;
 
 use super::process::{Server, shop_model, tiny_model};
 
@@ -193,4 +196,70 @@ fn runs_are_shown_while_they_grow_and_nothing_else_is() {
     ] {
         assert_eq!(server.get(path).status, 404, "{path}");
     }
+}
+
+#[test]
+fn the_generator_of_a_model_draws_in_one_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("tiny");
+    copy(&tiny_model(), &model);
+    // The network of a model stands in for a generator that was distilled from it.
+    copy(&model.join("unet"), &model.join("one_step/unet"));
+    let about = json!({ "level": 5.0, "tasks": ["text-to-image", "joint"] });
+    fs::write(model.join("one_step/one_step.json"), about.to_string()).unwrap();
+    let state = folder.path().join("state");
+    let server = Server::start(state.to_str().unwrap(), &["--model", model.to_str().unwrap()]);
+    let models = server.get("/v1/models").ok();
+    let listed: Vec<_> = models["data"].as_array().unwrap().iter().map(|m| &m["id"]).collect();
+    assert_eq!(listed, ["unidiffuser", "one-step", "recommender"]);
+    assert_eq!(models["data"][1]["tasks"], json!(["text-to-image", "joint"]));
+
+    let draw = |request| server.post("/v1/images/generations", &request);
+    let once = draw(json!({ "prompt": "x", "seed": 3, "one_step": true })).ok();
+    let picture = once["data"][0]["b64_json"].as_str().unwrap();
+    let png = STANDARD.decode(picture).unwrap();
+    let record = Record::of_png(&png, "answer").unwrap().unwrap();
+    assert!(record.settings.one_step);
+    assert_eq!(record.settings.steps, 1);
+    let named = draw(json!({ "prompt": "x", "seed": 3, "model": "one-step" })).ok();
+    assert_eq!(named["data"], once["data"], "its name among the models asks for it too");
+    let many = draw(json!({ "prompt": "x", "seed": 3, "steps": 3 })).ok();
+    assert_ne!(many["data"], once["data"]);
+    // Requests of both kinds that wait together are not one batch.
+    let together = std::thread::scope(|scope| {
+        let draw = &draw;
+        let ask = |place: usize| {
+            let request = json!({ "prompt": "x", "seed": 3, "one_step": place % 2 == 0 });
+            scope.spawn(move || draw(request).ok()["data"].clone())
+        };
+        let asked: Vec<_> = (0..6).map(ask).collect();
+        asked.into_iter().map(|answer| answer.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert!(together.iter().step_by(2).all(|data| *data == once["data"]));
+    assert!(together.iter().skip(1).step_by(2).all(|data| *data != once["data"]));
+
+    for (path, request, part) in [
+        ("images/generations", json!({ "prompt": "x", "steps": 3 }), "`steps`: it has no meaning"),
+        (
+            "images/generations",
+            json!({ "prompt": "x", "negative_prompt": "y" }),
+            "`negative_prompt`",
+        ),
+        (
+            "captions",
+            json!({ "image": picture }),
+            "made for text-to-image, joint, not for image-to",
+        ),
+        ("images/edits", json!({ "image": picture, "prompt": "x" }), "needs several steps"),
+    ] {
+        let mut request = request;
+        request["one_step"] = true.into();
+        let answer = server.post(&format!("/v1/{path}"), &request);
+        assert_eq!(answer.status, 400, "{path}: {}", answer.text());
+        assert!(answer.message().contains(part), "{path}: {}", answer.message());
+    }
+    // Loaded again with all that it has.
+    server.post("/v1/models/unidiffuser/load", &json!({})).ok();
+    let again = draw(json!({ "prompt": "x", "seed": 3, "one_step": true })).ok();
+    assert_eq!(again["data"], once["data"]);
 }

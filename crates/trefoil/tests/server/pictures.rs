@@ -212,7 +212,7 @@ fn what_is_wrong_with_a_request_is_said() {
             "/v1/images/generations",
             json!({ "prompt": "x", "one_step": true }),
             400,
-            "start it with `--one-step DIR`",
+            "start the server with `--one-step DIR`",
         ),
         (
             "/v1/images/generations",

@@ -32,7 +32,7 @@ impl Request {
             && self.unconditional == other.unconditional
             && self.negative == other.negative
             && (self.size, self.data_type) == (other.size, other.data_type)
-            && self.beams == other.beams
+            && (&self.beams, self.one_step) == (&other.beams, other.one_step)
     }
 }
 
