@@ -61,7 +61,10 @@ impl Database {
         server.arg("-k").arg(folder.path()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = server.spawn().unwrap();
         let begin = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        let asks = ["-q", "-h", "127.0.0.1", "-p", &port.to_string()].map(String::from);
+        let is_ready =
+            || Command::new(bin.join("pg_isready")).args(&asks).status().unwrap().success();
+        while !is_ready() {
             assert!(begin.elapsed() < Duration::from_secs(30), "PostgreSQL does not start");
             std::thread::sleep(Duration::from_millis(50));
         }
