@@ -34,7 +34,7 @@ export async function page(browser, address, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 860 }, reducedMotion: 'reduce', ...options });
   if (isFromDisk) await serveFromDisk(context);
   const tab = await context.newPage();
-  tab.setDefaultTimeout(10_000);
+  tab.setDefaultTimeout(90_000);
   tab.mistakes = [];
   tab.on('pageerror', (error) => tab.mistakes.push(String(error.stack)));
   tab.on('console', (message) => {

@@ -5,6 +5,8 @@ import { shoot } from './browser.mjs';
 import { slide } from './create.mjs';
 
 async function showsRuns({ tab, step }) {
+  // A line of this minute, however long the checks before took.
+  step();
   await tab.click('nav [data-view=runs]');
   const loss = tab.locator('.chart').filter({ has: tab.locator('b', { hasText: /^loss$/ }) });
   await loss.waitFor();

@@ -36,7 +36,7 @@ export function running(folder) {
   fs.mkdirSync(path.join(run, 'samples'), { recursive: true });
   fs.copyFileSync(path.join(shipped, 'recipe.toml'), path.join(run, 'config.toml'));
   const lines = fs.readFileSync(path.join(shipped, 'training/unidiffuser.jsonl'), 'utf8').trim().split('\n');
-  const size = Math.ceil(lines.length / 4);
+  const size = Math.ceil(lines.length / 5);
   let done = 0;
   const step = () => {
     fs.appendFileSync(path.join(run, 'metrics.jsonl'), `${lines.slice(done, done + size).join('\n')}\n`);

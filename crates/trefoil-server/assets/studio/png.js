@@ -1,5 +1,4 @@
-// PNG files: the texts inside, which is where a picture keeps its settings.
-// https://www.w3.org/TR/png/#11textinfo
+// PNG files: the texts inside, which is where a picture keeps its settings (section 11.3.3 of the specification).
 
 const SIGNATURE = [137, 80, 78, 71, 13, 10, 26, 10];
 

@@ -229,7 +229,7 @@ fn the_generator_of_a_model_draws_in_one_step() {
     let together = std::thread::scope(|scope| {
         let draw = &draw;
         let ask = |place: usize| {
-            let request = json!({ "prompt": "x", "seed": 3, "one_step": place % 2 == 0 });
+            let request = json!({ "prompt": "x", "seed": 3, "one_step": place.is_multiple_of(2) });
             scope.spawn(move || draw(request).ok()["data"].clone())
         };
         let asked: Vec<_> = (0..6).map(ask).collect();
