@@ -40,7 +40,7 @@ impl SceneCritic {
     /// # Shapes
     /// - `x`: `[B, 3 * side * side]`
     /// - `label`: `[B, labels]`
-    /// - `cameras`: `[B, 5]`, from [`describe`]
+    /// - `cameras`: `[B, 5]`, from `camera::describe`
     pub fn forward(
         &self,
         x: Tensor<2>,
