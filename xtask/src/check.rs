@@ -30,6 +30,10 @@ const STEPS: &[Step] = &[
     Step { name: "layers", run: layers::check },
     Step { name: "test", run: || run(&["test", "--release"]) },
     Step {
+        name: "hub",
+        run: || run(&["test", "--release", "--features", "trefoil-core/hub", "--test", "hub"]),
+    },
+    Step {
         name: "clippy",
         run: || {
             run(&["clippy", "--workspace", "--all-targets", "--release", "--", "-D", "warnings"])

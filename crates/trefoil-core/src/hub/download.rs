@@ -50,16 +50,17 @@ impl Hub {
         }
         let root = cache.folder(id);
         let snapshot = root.join("snapshots").join(commit);
-        let files = wanted(&listing.files());
+        let names = listing.files();
+        if let Some(name) = names.iter().find(|name| !is_safe(name)) {
+            let reason = format!("the name `{name}` leads out of the folder");
+            return Err(Error::Hub { url: id.to_string(), reason });
+        }
+        let files = wanted(&names);
         if files.is_empty() {
             let reason = "the repository has no files".to_string();
             return Err(Error::Hub { url: id.to_string(), reason });
         }
         for (i, file) in files.iter().enumerate() {
-            if !is_safe(file) {
-                let reason = format!("the name `{file}` leads out of the folder");
-                return Err(Error::Hub { url: id.to_string(), reason });
-            }
             let target = snapshot.join(file);
             // A link whose blob is gone is no file.
             if target.is_file() {
