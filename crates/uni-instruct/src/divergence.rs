@@ -162,6 +162,23 @@ impl Divergence {
         }
     }
 
+    /// The weights of the divergence whose `h` is this one's at the softly bounded ratio,
+    /// `h(e^(c tanh(log r / c)))`.
+    ///
+    /// Since `h` stays positive, that is an f-divergence too, and these are the weights of its exact gradient: where `r`
+    /// is far from 1 they turn into a constant times those of the reverse KL, so that they neither explode
+    /// nor vanish where teacher and student do not overlap.
+    pub fn weights_within(self, log_ratio: f64, c: f64) -> Weights {
+        let tanh = (log_ratio / c).tanh();
+        // First and second derivative of the bounded logarithm.
+        let inner = 1.0 - tanh * tanh;
+        let bend = -2.0 / c * tanh * inner;
+        let base = self.weights(c * tanh);
+        let slope = base.slope * inner;
+        let second = (base.slope + base.curvature) * inner * inner + base.slope * bend;
+        Weights::new(base.h, slope, base.h - slope, second - slope)
+    }
+
     /// `f(r)`, with the multiple of `r - 1` that makes it smallest at `r = 1` where that is short; skew
     /// forward KL has none.
     pub fn value(self, log_ratio: f64) -> f64 {
@@ -316,6 +333,34 @@ mod tests {
         }
         let js = Divergence::JensenShannon.weights(1e4);
         assert_eq!((js.h, js.fgm, js.slope), (1.0, 1.0, 0.0));
+    }
+
+    #[test]
+    fn bounded_weights_are_derivatives_of_the_bounded_h() {
+        for (divergence, c) in ALL.into_iter().flat_map(|f| [(f, 0.7), (f, 3.0)]) {
+            let h = |l: f64| divergence.weights(c * (l / c).tanh()).h;
+            for l in [-4.0, -1.0, -0.2, 0.0, 0.5, 2.0] {
+                let w = divergence.weights_within(l, c);
+                let step = 1e-4;
+                let first = (h(l + step) - h(l - step)) / (2.0 * step);
+                let second = (h(l + step) - 2.0 * h(l) + h(l - step)) / (step * step);
+                // In `log r`, `r h'` is the first derivative and `r^2 h''` the second less the first.
+                let expected = [h(l), first, h(l) - first, second - first];
+                let scale = 1.0 + h(l).abs() + first.abs() + second.abs();
+                for (found, expected) in
+                    [w.h, w.slope, w.fgm, w.curvature].into_iter().zip(expected)
+                {
+                    assert!((found - expected).abs() < 1e-6 * scale, "{divergence} {c} {l}: {w:?}");
+                }
+            }
+            let far = divergence.weights_within(-300.0, c);
+            assert!(far.h > 0.0 && (far.slope, far.fgm) == (0.0, far.h), "{divergence}: {far:?}");
+        }
+        let unbounded = Divergence::LeCam.weights(1.0);
+        assert!(
+            (Divergence::LeCam.weights_within(1.0, 1e6).curvature - unbounded.curvature).abs()
+                < 1e-9
+        );
     }
 
     #[test]

@@ -5,8 +5,8 @@ use trefoil_core::{Error, Result};
 
 use crate::divergence::Divergence;
 use crate::objective::{
-    Adversarial, Bins, Distance, Estimator, Expanded, FakeKind, Guidance, Normaliser, Objective,
-    TimeLaw,
+    Adversarial, Bins, Distance, Estimator, Expanded, FakeKind, Guidance, HgMode, Normaliser,
+    Objective, TimeLaw,
 };
 
 /// What the student is.
@@ -396,11 +396,20 @@ fn sida(alpha: f64) -> Objective {
     Objective { score_weight: 1.0, adversarial: Some(softplus(1e-4, true)), ..sid(alpha) }
 }
 
+/// The exact gradient, in the form that an imperfect discriminator allows: the weights are differentiated
+/// through the logits that they are computed from, and the ratio is softly bounded. With the scores in place
+/// of the logits, HG and DI grow with `|delta| / sigma` and carry the student away from pictures.
 fn uni_instruct(divergence: Divergence) -> Objective {
-    let mut objective = Objective::of(divergence, Estimator::Expanded(Expanded::EXACT));
+    let mut terms = Expanded::EXACT;
+    if divergence.needs_ratio() {
+        terms.hg = HgMode::Logit;
+    }
+    let mut objective = Objective::of(divergence, Estimator::Expanded(terms));
     objective.adversarial = Some(softplus(1e-4, true));
     if divergence.needs_ratio() {
         objective.ratio.bins = Some(BINS);
+        objective.ratio.soft_limit = Some(2.0);
+        objective.ratio.unit_mean = true;
     }
     objective
 }

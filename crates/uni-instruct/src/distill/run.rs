@@ -159,6 +159,16 @@ impl<P: Problem> Distiller<'_, P> {
         &self.plan.stages[stage].objective
     }
 
+    /// The weight of the discriminator's loss, where it is of use now or in a later stage: one that begins with its
+    /// stage would mislead the student first.
+    fn discriminator_weight(&self, done: u64) -> Option<f64> {
+        let now = self.objective(done);
+        let rest = self.plan.stages.iter().map(|stage| &stage.objective);
+        let mut rest = rest.skip_while(|objective| !std::ptr::eq(*objective, now));
+        rest.find(|objective| objective.needs_discriminator())
+            .map(|objective| objective.ratio.discriminator_weight)
+    }
+
     /// Whether there is a fake network to train.
     fn has_fake(&self) -> bool {
         self.plan.stages.iter().any(|stage| stage.objective.fake.kind.is_network())

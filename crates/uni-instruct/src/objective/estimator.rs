@@ -22,15 +22,18 @@ use serde::{Deserialize, Serialize};
 use crate::divergence::Weights;
 use crate::tensors::{column, dot};
 
-/// How the derivative of `h` inside the SIM product is taken.
+/// How the derivatives of the weights are taken: of `h` inside the SIM product, and of `h - r h'` before
+/// `|delta|^2`, which is DI.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HgMode {
-    /// Not at all: the stop-gradient form of the released code.
+    /// That of `h` not at all: the stop-gradient form of the released code.
     Off,
     /// With `grad log r = delta / sigma^2`, the difference of the two networks.
     Score,
-    /// By differentiating the logit of the discriminator.
+    /// By differentiating the logit of the discriminator: of another discriminator than the best one, the
+    /// result is still the derivative of the weight that is used, whose size does not grow with
+    /// `|delta| / sigma`.
     Logit,
 }
 
@@ -156,26 +159,25 @@ impl Expanded {
         };
         let mut loss = sim.clone() * h.clone();
 
-        // HG and DI are multiples of delta / sigma^2.
-        let mut along = None;
-        let mut add = |term: Tensor<2>| {
-            along = Some(match along.take() {
-                Some(sum) => sum + term,
-                None => term,
-            });
-        };
-        match (self.hg, &views.log_ratio) {
-            (HgMode::Score, _) => add(of(|w| w.slope) * sim.detach()),
-            (HgMode::Logit, Some(logit)) => {
-                loss = loss + (of(|w| w.slope) * sim.detach()).detach() * logit.clone();
-            }
-            (HgMode::Off, _) | (HgMode::Logit, None) => {}
-        }
         if self.kappa != 0.0 {
             loss = loss + of(|w| w.fgm) * square.clone() * (0.5 * self.kappa);
         }
+        // HG and DI are multiples of grad log r.
+        let mut along = None;
+        if self.hg != HgMode::Off {
+            along = Some(of(|w| w.slope) * sim.detach());
+        }
         if self.di {
-            add(of(|w| w.curvature) * square.detach() * -0.5);
+            let term = of(|w| w.curvature) * square.detach() * -0.5;
+            along = Some(match along {
+                Some(sum) => sum + term,
+                None => term,
+            });
+        }
+        if let (HgMode::Logit, Some(logit)) = (self.hg, &views.log_ratio)
+            && let Some(along) = along.take()
+        {
+            loss = loss + along.detach() * logit.clone();
         }
         if let Some(along) = along {
             let inverse: Vec<f64> = views.sigma.iter().map(|s| s.powi(-2)).collect();

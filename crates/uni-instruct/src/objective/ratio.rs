@@ -31,6 +31,10 @@ pub struct RatioSettings {
     pub logit_limit: f64,
     /// Bounds of the ratio after all corrections.
     pub bounds: [f64; 2],
+    /// Soft bound of `|log r|`: the divergence is replaced by one of bounded ratio, see
+    /// [`Divergence::weights_within`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub soft_limit: Option<f64>,
     /// Calibration by `E_p[r] = 1`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bins: Option<Bins>,
@@ -45,6 +49,7 @@ impl Default for RatioSettings {
         Self {
             logit_limit: 10.0,
             bounds: [1e-3, 1e3],
+            soft_limit: None,
             bins: None,
             unit_mean: false,
             discriminator_weight: 1.0,
@@ -63,6 +68,11 @@ impl RatioSettings {
         };
         if !(self.logit_limit > 0.0 && self.logit_limit.is_finite()) {
             return bad("logit_limit", format!("expected more than 0, found {}", self.logit_limit));
+        }
+        if let Some(limit) = self.soft_limit
+            && !(limit > 0.0 && limit.is_finite())
+        {
+            return bad("soft_limit", format!("expected more than 0, found {limit}"));
         }
         let [low, high] = self.bounds;
         if !(low > 0.0 && low < 1.0 && high > 1.0 && high.is_finite()) {
@@ -132,7 +142,11 @@ impl RatioSettings {
 
     /// The weights of a divergence at calibrated log ratios.
     pub fn weights(&self, divergence: Divergence, log_ratios: &[f64]) -> Vec<Weights> {
-        let mut weights: Vec<Weights> = log_ratios.iter().map(|l| divergence.weights(*l)).collect();
+        let of = |l: &f64| match self.soft_limit {
+            Some(limit) => divergence.weights_within(*l, limit),
+            None => divergence.weights(*l),
+        };
+        let mut weights: Vec<Weights> = log_ratios.iter().map(of).collect();
         if self.unit_mean {
             let mean = weights.iter().map(|w| w.h).sum::<f64>() / weights.len().max(1) as f64;
             for weight in &mut weights {

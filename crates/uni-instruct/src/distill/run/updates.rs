@@ -54,17 +54,17 @@ impl<P: Problem> Distiller<'_, P> {
         } else {
             problem.generate(&session.student.clone().no_grad(), latent, condition)?.detach()
         };
+        let judging = self.discriminator_weight(session.counters.done).filter(|_| !preparing);
         let mut real = None;
-        if objective.needs_discriminator() && !preparing {
+        if judging.is_some() {
             real = Some(problem.real(&mut streams.data, n, condition)?);
         }
         let sigma = self.fake_levels(objective, &mut streams, preparing);
         let guidance = if preparing { 1.0 } else { objective.guidance.fake_training };
         let noise = streams.noise.normal_tensor([n, problem.dims()], problem.device());
         let batch = FakeBatch { clean, real, noise, sigma: sigma.clone(), condition, guidance };
-        let weight = objective.ratio.discriminator_weight;
         let FakeLoss { total, denoising, cross_entropy } =
-            fake_loss(problem, &session.fake, batch, weight)?;
+            fake_loss(problem, &session.fake, batch, judging.unwrap_or_default())?;
         let loss = tensors::scalar(total.clone());
         self.finite(loss, "the loss of the fake network", step)?;
         let mut gradients = GradientSum::default();
