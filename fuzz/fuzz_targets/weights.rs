@@ -6,7 +6,7 @@ use std::io::{Seek as _, Write as _};
 
 use libfuzzer_sys::fuzz_target;
 use tempfile::NamedTempFile;
-use trefoil_core::weights::WeightFile;
+use trefoil_core::weights::{Storage, WeightFile};
 
 thread_local! {
     static FILE: RefCell<NamedTempFile> = RefCell::new(NamedTempFile::new().expect("a place for files"));
@@ -21,6 +21,9 @@ fuzz_target!(|bytes: &[u8]| {
         for (_, tensor) in weights.tensors() {
             assert!(tensor.elements() <= bytes.len());
             let _ = (tensor.read(), tensor.read_f64(), tensor.read_integers());
+            for storage in Storage::ALL {
+                let _ = tensor.read_as(storage).map(|data| data.iter::<f32>().count());
+            }
         }
     });
 });

@@ -6,6 +6,7 @@
 //!
 //! The group of a case is its series, the name what varies: `cargo xtask bench` plots them.
 
+#[expect(dead_code, reason = "one network, and no training")]
 mod harness;
 
 use unidiffuser::uvit::UVitConfig;

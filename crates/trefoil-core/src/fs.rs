@@ -90,10 +90,7 @@ pub fn write_atomic(
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<()> {
     let fail = |source| Error::Write { path: path.into(), source };
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let parent = parent_of(path);
     let file = tempfile::Builder::new()
         .prefix(".trefoil-")
         .suffix(".tmp")
@@ -106,6 +103,37 @@ pub fn write_atomic(
     set_default_permissions(file.as_file()).map_err(fail)?;
     file.persist(path).map_err(|e| fail(e.error))?;
     Ok(())
+}
+
+/// Fills a new folder beside `out` and puts it into place, so that a reader sees all of it or what was there before.
+///
+/// # Errors
+/// Those of `fill`; [`Error::Write`] with the final path.
+pub fn write_folder<T, E: From<Error>>(
+    out: &Path,
+    fill: impl FnOnce(&Path) -> Result<T, E>,
+) -> Result<T, E> {
+    let fail = |source| Error::Write { path: out.into(), source };
+    let parent = parent_of(out);
+    create_dir_all(parent)?;
+    let work = tempfile::Builder::new().prefix(".trefoil-").tempdir_in(parent).map_err(fail)?;
+    let new = work.path().join("new");
+    create_dir_all(&new)?;
+    let filled = fill(&new)?;
+    // The old folder leaves with the temporary one, but only after the new one is complete.
+    if out.exists() {
+        std::fs::rename(out, work.path().join("old")).map_err(fail)?;
+    }
+    std::fs::rename(&new, out).map_err(fail)?;
+    Ok(filled)
+}
+
+/// The folder that a path is in.
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// Temporary files are private by default; what we leave behind should be an ordinary file.

@@ -1,6 +1,6 @@
 //! Linear layers with their bias and activation in the same pass.
 
-#![allow(
+#![expect(
     clippy::type_complexity,
     reason = "the macro of the backend extension reads tuples, not names of them"
 )]

@@ -43,6 +43,21 @@ impl MappedFile {
         self.map.as_deref().unwrap_or_default()
     }
 
+    /// Asks the system for these bytes at once instead of page by page when they are looked at.
+    pub fn fetch(&self, range: Range<usize>) {
+        #[cfg(target_os = "linux")]
+        if let Some(map) = &self.map
+            && range.start < range.end
+            && range.end <= map.len()
+        {
+            let length = range.end - range.start;
+            // Where the system cannot, the pages come one by one.
+            drop(map.advise_range(memmap2::Advice::PopulateRead, range.start, length));
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = range;
+    }
+
     /// Tells the system that these bytes are done with, so that they no longer count as memory of this process;
     /// a later access reads them again.
     pub fn release(&self, range: Range<usize>) {
@@ -75,6 +90,7 @@ mod tests {
         let content: Vec<u8> = (0..100_000u32).map(|i| (i % 251) as u8).collect();
         std::fs::write(&path, &content).unwrap();
         let file = MappedFile::open(&path).unwrap();
+        file.fetch(7..99_999);
         assert_eq!(file.bytes(), content);
         file.release(10..90_000);
         let (first, last) = (50, 20);

@@ -45,9 +45,19 @@ pub struct Resumed {
 pub(crate) fn save(folder: &Path, optimizer: &Optimizer, state: &State) -> Result<PathBuf> {
     let path = folder.join(format!("{:09}.safetensors", state.position.samples));
     let mut slices = Vec::new();
+    push_slices(&mut slices, "", optimizer);
+    let json = serde_json::to_string(state)
+        .map_err(|e| CoreError::Write { path: path.clone(), source: e.into() })?;
+    state_file::write(&path, &slices, &json)?;
+    remove_old(folder, state.config.keep_checkpoints)?;
+    Ok(path)
+}
+
+/// Adds what an optimiser holds, each name with `prefix` in front.
+pub(crate) fn push_slices<'a>(slices: &mut Vec<Slice<'a>>, prefix: &str, optimizer: &'a Optimizer) {
     for parameter in &optimizer.parameters {
-        let mut push = |prefix: &str, values| {
-            let name = format!("{prefix}.{}", parameter.name);
+        let mut push = |part: &str, values| {
+            let name = format!("{prefix}{part}.{}", parameter.name);
             slices.push(Slice { name, shape: &parameter.shape, values });
         };
         push("model", &parameter.value[..]);
@@ -57,16 +67,16 @@ pub(crate) fn save(folder: &Path, optimizer: &Optimizer, state: &State) -> Resul
             push("v", v);
         }
     }
-    let json = serde_json::to_string(state)
-        .map_err(|e| CoreError::Write { path: path.clone(), source: e.into() })?;
-    state_file::write(&path, &slices, &json)?;
+}
+
+/// Removes all but the newest `keep` checkpoints.
+pub(crate) fn remove_old(folder: &Path, keep: usize) -> Result<()> {
     let files = list(folder)?;
-    let surplus = files.len().saturating_sub(state.config.keep_checkpoints);
-    for old in &files[..surplus] {
+    for old in &files[..files.len().saturating_sub(keep)] {
         std::fs::remove_file(old)
             .map_err(|source| CoreError::Write { path: old.clone(), source })?;
     }
-    Ok(path)
+    Ok(())
 }
 
 /// Continues from the newest checkpoint that is whole; `None` when there is no checkpoint at all.

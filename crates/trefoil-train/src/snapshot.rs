@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use trefoil_core::Error as CoreError;
 
-use crate::checkpoint::{compare, list};
+use crate::checkpoint::{compare, list, push_slices, remove_old};
 use crate::error::{Error, Result};
 use crate::optim::{Moments, Optimizer};
-use crate::state_file::{self, Contents, Slice, Unusable};
+use crate::state_file::{self, Contents, Unusable};
 
 /// Writes `NUMBER.safetensors` and removes all but the newest `keep` files.
 ///
@@ -27,25 +27,10 @@ pub fn save(
     let path = folder.join(format!("{number:09}.safetensors"));
     let mut slices = Vec::new();
     for (network, optimizer) in optimizers {
-        for parameter in &optimizer.parameters {
-            let mut push = |prefix: &str, values| {
-                let name = format!("{network}.{prefix}.{}", parameter.name);
-                slices.push(Slice { name, shape: &parameter.shape, values });
-            };
-            push("model", &parameter.value[..]);
-            if let Some(Moments { m, v, ema }) = &parameter.moments {
-                push("ema", ema);
-                push("m", m);
-                push("v", v);
-            }
-        }
+        push_slices(&mut slices, &format!("{network}."), optimizer);
     }
     state_file::write(&path, &slices, &state.to_string())?;
-    let files = list(folder)?;
-    for old in &files[..files.len().saturating_sub(keep.max(1))] {
-        std::fs::remove_file(old)
-            .map_err(|source| CoreError::Write { path: old.clone(), source })?;
-    }
+    remove_old(folder, keep.max(1))?;
     Ok(path)
 }
 

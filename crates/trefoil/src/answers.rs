@@ -126,6 +126,37 @@ impl RequestArgs {
     }
 }
 
+/// A question for a recommender: somebody, and which items.
+#[derive(Debug, Args)]
+pub(crate) struct QuestionArgs {
+    /// The shop's id of the user [default: nobody in particular]
+    #[arg(short, long, value_name = "ID")]
+    user: Option<String>,
+    /// Say for each item why it is there
+    #[arg(long)]
+    explain: bool,
+    #[command(flatten)]
+    request: RequestArgs,
+    #[command(flatten)]
+    recommender: RecommenderArgs,
+}
+
+impl QuestionArgs {
+    /// Asks for what the user may like, or for what fits a query, and prints the answer.
+    pub(crate) fn ask(&self, query: Option<&str>, talk: Talk) -> anyhow::Result<crate::Answer> {
+        let recommender = self.recommender.open(Access::Read)?;
+        let (user, count) = (self.user.as_deref(), self.request.count);
+        let options = self.request.options();
+        let answer = match query {
+            Some(query) => recommender.search(user, query, count, &options)?,
+            None => recommender.recommend(user, count, &options)?,
+        };
+        let explain = |item: &str| recommender.explain_with(user, item, query, &options);
+        let explain = self.explain.then_some(&explain as Explain<'_>);
+        print_answer(&answer, self.request.json, talk, explain)
+    }
+}
+
 /// An item, and the query that led to it after a `=`.
 fn past_event(text: &str) -> Result<PastEvent, String> {
     match text.split_once('=').unwrap_or((text, "")) {

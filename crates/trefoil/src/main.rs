@@ -12,6 +12,7 @@ mod interrupt;
 mod model;
 mod one_step;
 mod output;
+mod recipes;
 mod record;
 mod results;
 mod safetensors;

@@ -235,7 +235,7 @@ fn to_markdown(entries: &[Entry]) -> String {
 }
 
 /// Mean and standard deviation (N - 1).
-fn mean_spread(values: &[f64]) -> (f64, f64) {
+pub fn mean_spread(values: &[f64]) -> (f64, f64) {
     let n = values.len().max(1) as f64;
     let mean = values.iter().sum::<f64>() / n;
     let square: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();

@@ -1,7 +1,11 @@
 //! One model in every published layout: the same numbers, whatever the names, files and formats. The fixtures come
 //! from `reference/layouts.py`.
 
+#[expect(dead_code, reason = "no fixture of numbers here")]
 mod support;
+
+#[path = "support/models.rs"]
+mod models;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,12 +13,13 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use trefoil_core::weights::{Precision, StoredTensor, WeightFile, save};
-use trefoil_core::{Error, fs, params};
+use trefoil_core::{Error, fs};
 use unidiffuser::folder::Component;
 use unidiffuser::keys;
 use unidiffuser::model::{Layout, ModelFiles, UniDiffuser};
 use unidiffuser::uvit::{Levels, Modalities, UVit};
 
+use models::{copy_folder, tensors};
 use support::{assert_close, fixture, tensor};
 
 fn layout(name: &str) -> PathBuf {
@@ -23,34 +28,6 @@ fn layout(name: &str) -> PathBuf {
 
 fn load(path: &Path) -> UniDiffuser {
     UniDiffuser::load(path, &Device::flex()).unwrap()
-}
-
-/// All tensors of all networks, with the network's name in front.
-fn tensors(model: &UniDiffuser) -> Vec<(String, TensorData)> {
-    fn of<M: Module>(name: &'static str, module: &M) -> Vec<(String, TensorData)> {
-        params::export(module).into_iter().map(|(n, data)| (format!("{name}.{n}"), data)).collect()
-    }
-    [
-        of("uvit", &model.uvit),
-        of("autoencoder", &model.autoencoder),
-        of("text_encoder", &model.text_encoder),
-        of("image_encoder", &model.image_encoder),
-        of("caption_decoder", &model.caption_decoder),
-    ]
-    .concat()
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_folder(&path, &target);
-        } else {
-            std::fs::copy(&path, &target).unwrap();
-        }
-    }
 }
 
 #[test]

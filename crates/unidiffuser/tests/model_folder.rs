@@ -1,6 +1,10 @@
 //! Model folders: loading, what errors say, and saving.
 
+#[expect(dead_code, reason = "no fixture of numbers here")]
 mod support;
+
+#[path = "support/models.rs"]
+mod models;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +15,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use trefoil_core::nn::Init;
 use trefoil_core::weights::{Precision, WeightFile, save};
-use trefoil_core::{Seed, fs, params};
+use trefoil_core::{Seed, fs};
 use unidiffuser::autoencoder::AutoencoderConfig;
 use unidiffuser::caption::CaptionDecoderConfig;
 use unidiffuser::clip::{ClipTextConfig, ClipVisionConfig};
@@ -19,20 +23,8 @@ use unidiffuser::model::{ModelConfig, UniDiffuser};
 use unidiffuser::tokenizer::Tokenizer;
 use unidiffuser::uvit::UVitConfig;
 
+use models::{copy_folder, tensors};
 use support::fixture;
-
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_folder(&path, &target);
-        } else {
-            std::fs::copy(&path, &target).unwrap();
-        }
-    }
-}
 
 /// A copy of the recorded model that a test may damage.
 fn copy() -> (TempDir, PathBuf) {
@@ -66,21 +58,6 @@ fn refuses(model: &Path, parts: &[&str]) {
     for part in parts {
         assert!(error.contains(part), "`{part}` is not in: {error}");
     }
-}
-
-/// All tensors of all networks, with the network's name in front.
-fn tensors(model: &UniDiffuser) -> Vec<(String, TensorData)> {
-    fn of<M: Module>(name: &'static str, module: &M) -> Vec<(String, TensorData)> {
-        params::export(module).into_iter().map(|(n, data)| (format!("{name}.{n}"), data)).collect()
-    }
-    [
-        of("uvit", &model.uvit),
-        of("autoencoder", &model.autoencoder),
-        of("text_encoder", &model.text_encoder),
-        of("image_encoder", &model.image_encoder),
-        of("caption_decoder", &model.caption_decoder),
-    ]
-    .concat()
 }
 
 #[test]

@@ -1,12 +1,10 @@
 //! What the benchmarks share: a case, criterion around it, and a file that tells `cargo xtask bench`
 //! which cases were run, in the terms of `reference/bench_torch.py`.
 
-#![allow(dead_code, unreachable_pub, reason = "each benchmark uses a part of this")]
-
-pub mod training;
-pub mod unet;
-pub mod uvit;
-pub mod work;
+pub(crate) mod training;
+pub(crate) mod unet;
+pub(crate) mod uvit;
+pub(crate) mod work;
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,27 +13,27 @@ use criterion::{Criterion, SamplingMode};
 use mimalloc::MiMalloc;
 use serde_json::{Value, json};
 
-pub use work::Work;
+pub(crate) use work::Work;
 
 // As in the binary.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// What is repeated.
-pub type Step = Box<dyn FnMut()>;
+pub(crate) type Step = Box<dyn FnMut()>;
 
 /// One line of a table.
-pub struct Case {
+pub(crate) struct Case {
     /// Group and name, which is also the folder of the estimates.
-    pub id: String,
+    pub(crate) id: String,
     /// For people.
-    pub shape: String,
+    pub(crate) shape: String,
     /// What one repetition has to do at least.
-    pub work: Work,
+    pub(crate) work: Work,
     /// For `bench_torch.py`; null when there is nothing to compare with.
-    pub torch: Value,
+    pub(crate) torch: Value,
     /// Makes the step and says how many parameters it has.
-    pub prepare: Box<dyn Fn() -> (Step, usize)>,
+    pub(crate) prepare: Box<dyn Fn() -> (Step, usize)>,
 }
 
 /// Times the cases that the command line asks for.
@@ -43,7 +41,7 @@ pub struct Case {
 /// `TREFOIL_BENCH_CASES` names a folder that gets `BENCH.json`, the list of them. With
 /// `TREFOIL_BENCH_MEMORY`, the one case of that name runs twice, unmeasured, and the peak of the
 /// process's resident memory is printed in bytes.
-pub fn run(bench: &str, cases: impl FnOnce() -> Vec<Case> + Send) {
+pub(crate) fn run(bench: &str, cases: impl FnOnce() -> Vec<Case> + Send) {
     // Memory is kept, and this is a thread of the pool, as in the binary.
     trefoil_kernels::keep_freed_memory(Duration::from_secs(30));
     rayon::scope(|_| run_here(bench, cases()));

@@ -8,7 +8,7 @@ use trefoil_train::optim::{GradientSum, Optimizer};
 use trefoil_train::{Position, TrainConfig};
 
 /// What a training step needs and changes.
-pub struct Training<M> {
+pub(crate) struct Training<M> {
     model: Option<M>,
     optimizer: Optimizer,
     config: TrainConfig,
@@ -17,7 +17,7 @@ pub struct Training<M> {
 
 impl<M: Module> Training<M> {
     /// Before the first step.
-    pub fn new(model: M, config: &TrainConfig) -> Self {
+    pub(crate) fn new(model: M, config: &TrainConfig) -> Self {
         let model = model.train();
         let optimizer = Optimizer::new(&model, |_| true);
         let position = Position::default();
@@ -25,12 +25,12 @@ impl<M: Module> Training<M> {
     }
 
     /// Number of parameters.
-    pub fn parameters(&self) -> usize {
+    pub(crate) fn parameters(&self) -> usize {
         self.model.as_ref().map_or(0, Module::num_params)
     }
 
     /// Loss, gradients, clipping, AdamW, moving average.
-    pub fn step(&mut self, loss: impl FnOnce(&M) -> Tensor<1>) {
+    pub(crate) fn step(&mut self, loss: impl FnOnce(&M) -> Tensor<1>) {
         let model = self.model.take().expect("each step puts the network back");
         let mut sum = GradientSum::default();
         sum.add(&model, loss(&model).backward());
@@ -42,7 +42,7 @@ impl<M: Module> Training<M> {
     }
 
     /// Loss and gradients alone.
-    pub fn backward(&mut self, loss: impl FnOnce(&M) -> Tensor<1>) {
+    pub(crate) fn backward(&mut self, loss: impl FnOnce(&M) -> Tensor<1>) {
         let model = self.model.as_ref().expect("each step puts the network back");
         black_box(loss(model).backward());
     }

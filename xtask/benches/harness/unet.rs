@@ -57,7 +57,7 @@ impl UNetBlock {
 }
 
 /// One pass.
-pub fn forward(id: &str) -> Case {
+pub(crate) fn forward(id: &str) -> Case {
     case(id, "forward", 1.0, || {
         let device = Device::flex();
         let block = UNetBlock::new(&mut Init::random(Seed(0), &device));
@@ -67,7 +67,7 @@ pub fn forward(id: &str) -> Case {
 }
 
 /// One pass and all gradients.
-pub fn backward(id: &str) -> Case {
+pub(crate) fn backward(id: &str) -> Case {
     case(id, "backward", uvit::BACKWARD, || {
         let block = UNetBlock::new(&mut Init::random(Seed(0), &Device::flex())).train();
         let (x, embedding) = inputs(&Device::flex().autodiff());

@@ -14,10 +14,10 @@ use super::training::Training;
 use super::{Case, Step, work};
 
 /// Passes that a step with gradients is worth: one forward and two products backward.
-pub const BACKWARD: f64 = 3.0;
+pub(crate) const BACKWARD: f64 = 3.0;
 
 /// One pass.
-pub fn forward(id: &str, config: &UVitConfig, batch: usize) -> Case {
+pub(crate) fn forward(id: &str, config: &UVitConfig, batch: usize) -> Case {
     let (shape, torch) = terms(config, batch, "forward");
     let work = work::uvit(config, batch);
     let config = config.clone();
@@ -37,12 +37,12 @@ pub fn forward(id: &str, config: &UVitConfig, batch: usize) -> Case {
 }
 
 /// Loss and gradients.
-pub fn backward(id: &str, config: &UVitConfig, train: &TrainConfig) -> Case {
+pub(crate) fn backward(id: &str, config: &UVitConfig, train: &TrainConfig) -> Case {
     differentiated(id, config, train, "backward")
 }
 
 /// A training step.
-pub fn train(id: &str, config: &UVitConfig, train: &TrainConfig) -> Case {
+pub(crate) fn train(id: &str, config: &UVitConfig, train: &TrainConfig) -> Case {
     differentiated(id, config, train, "train")
 }
 
@@ -99,7 +99,7 @@ fn modalities(config: &UVitConfig, name: &str, batch: usize, device: &Device) ->
 }
 
 /// The shape for people and for `bench_torch.py`.
-pub fn terms(config: &UVitConfig, batch: usize, operation: &str) -> (String, Value) {
+pub(crate) fn terms(config: &UVitConfig, batch: usize, operation: &str) -> (String, Value) {
     let shape = format!(
         "batch {batch}, {} tokens, width {}, {} heads, {} blocks",
         config.num_tokens(),

@@ -5,38 +5,33 @@ use unidiffuser::uvit::UVitConfig;
 
 /// The least that a repetition has to do; zero where a number would mean nothing.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Work {
+pub(crate) struct Work {
     /// Floating-point operations; a multiplication and an addition are two.
-    pub operations: f64,
+    pub(crate) operations: f64,
     /// Bytes read or written, each tensor once.
-    pub bytes: f64,
+    pub(crate) bytes: f64,
 }
 
 impl Work {
     /// Matrix products and the like, whose traffic does not matter.
-    pub fn operations(operations: f64) -> Self {
+    pub(crate) fn operations(operations: f64) -> Self {
         Self { operations, bytes: 0.0 }
     }
 
-    /// Passes over `elements` numbers in f32, whose arithmetic does not matter.
-    pub fn traffic(elements: usize) -> Self {
-        Self { operations: 0.0, bytes: 4.0 * elements as f64 }
-    }
-
     /// Both.
-    pub fn plus(self, other: Self) -> Self {
+    pub(crate) fn plus(self, other: Self) -> Self {
         let Self { operations, bytes } = other;
         Self { operations: self.operations + operations, bytes: self.bytes + bytes }
     }
 
     /// The same work some times over.
-    pub fn times(self, factor: f64) -> Self {
+    pub(crate) fn times(self, factor: f64) -> Self {
         Self { operations: self.operations * factor, bytes: self.bytes * factor }
     }
 }
 
 /// One pass of a U-ViT: products with weights and with each other, nothing else.
-pub fn uvit(config: &UVitConfig, batch: usize) -> Work {
+pub(crate) fn uvit(config: &UVitConfig, batch: usize) -> Work {
     let UVitConfig { embed_dim: d, mlp_ratio, num_layers, patch_size, in_channels, .. } = *config;
     let tokens = config.num_tokens();
     let grid = config.sample_size / patch_size;
@@ -49,7 +44,7 @@ pub fn uvit(config: &UVitConfig, batch: usize) -> Work {
 }
 
 /// One pass of the encoder: its convolutions, nothing else.
-pub fn encoder(config: &AutoencoderConfig, batch: usize, side: usize) -> Work {
+pub(crate) fn encoder(config: &AutoencoderConfig, batch: usize, side: usize) -> Work {
     let mut total = Convolutions { products: 0, pixels: side * side };
     let widths = &config.block_out_channels;
     total.three(config.in_channels, widths[0]);
@@ -70,7 +65,7 @@ pub fn encoder(config: &AutoencoderConfig, batch: usize, side: usize) -> Work {
 }
 
 /// One pass of the decoder: its convolutions, nothing else.
-pub fn decoder(config: &AutoencoderConfig, batch: usize, side: usize) -> Work {
+pub(crate) fn decoder(config: &AutoencoderConfig, batch: usize, side: usize) -> Work {
     let widths = &config.block_out_channels;
     let mut width = *widths.last().expect("at least one level");
     let mut total = Convolutions { products: 0, pixels: (side * side) >> (2 * (widths.len() - 1)) };

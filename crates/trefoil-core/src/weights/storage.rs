@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use burn::tensor::quantization::{QuantMode, QuantScheme, QuantStore, QuantValue, ScaleDtype};
 use burn::tensor::{DType, TensorData};
+use half::slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _};
+use half::vec::HalfBitsVecExt as _;
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 
@@ -145,60 +147,65 @@ impl StoredTensor {
         match held {
             Held::F32 => self.read(),
             Held::Bf16 => {
-                let mut values: Vec<bf16> = Vec::with_capacity(count);
-                self.for_each_f32(|part| values.extend(part.iter().map(|&v| bf16::from_f32(v))))?;
-                Some(TensorData::new(values, shape))
+                let mut bits = vec![0u16; count];
+                self.convert(&mut bits, |numbers, out| {
+                    for (out, &number) in out.iter_mut().zip(numbers) {
+                        *out = bf16::from_f32(number).to_bits();
+                    }
+                })?;
+                Some(TensorData::new(bits.reinterpret_into::<bf16>(), shape))
             }
             Held::F16 => {
-                let mut values: Vec<f16> = Vec::with_capacity(count);
-                self.for_each_f32(|part| values.extend(part.iter().map(|&v| f16::from_f32(v))))?;
-                Some(TensorData::new(values, shape))
+                let mut bits = vec![0u16; count];
+                self.convert(&mut bits, |numbers, out| {
+                    out.reinterpret_cast_mut::<f16>().convert_from_f32_slice(numbers);
+                })?;
+                Some(TensorData::new(bits.reinterpret_into::<f16>(), shape))
             }
             Held::Int8(block) => self.read_blocks(&block),
         }
     }
 
+    /// Integers and behind them the scales, as the framework wants them: in one buffer that it takes over as it is.
     fn read_blocks(&self, block: &Block) -> Option<TensorData> {
         let count = self.elements();
-        let mut values: Vec<i8> = Vec::with_capacity(count);
-        let mut scales: Vec<f32> = Vec::with_capacity(count / block.run);
-        // A part of a file may end within a block.
-        let mut begun: Vec<f32> = Vec::with_capacity(block.run);
-        self.for_each_f32(|mut part| {
-            if !begun.is_empty() {
-                let missing = (block.run - begun.len()).min(part.len());
-                begun.extend(&part[..missing]);
-                part = &part[missing..];
-                if begun.len() == block.run {
-                    scales.push(quantize(&begun, &mut values));
-                    begun.clear();
-                }
+        let mut bytes = vec![0u8; count + 4 * (count / block.run)];
+        let (values, scales) = bytes.split_at_mut(count);
+        let scales = scales.as_chunks_mut::<4>().0;
+        self.convert_runs(block.run, (values, scales), |numbers, values, scales| {
+            let blocks = numbers.chunks_exact(block.run).zip(values.chunks_exact_mut(block.run));
+            for ((numbers, values), scale) in blocks.zip(scales) {
+                *scale = quantize(numbers, values).to_ne_bytes();
             }
-            let whole = part.chunks_exact(block.run);
-            begun.extend(whole.remainder());
-            scales.extend(whole.map(|run| quantize(run, &mut values)));
         })?;
         let scheme = QuantScheme::default()
             .with_mode(QuantMode::Symmetric)
             .with_value(QuantValue::Q8S)
             .with_store(QuantStore::Native)
             .per_block(&block.sides, ScaleDtype::F32);
-        Some(TensorData::quantized(values, self.shape().to_vec(), scheme, &scales, None))
+        Some(TensorData::from_bytes_vec(bytes, self.shape().to_vec(), DType::QFloat(scheme)))
     }
 }
 
-/// Appends the integers of a block and returns their scale.
-fn quantize(block: &[f32], values: &mut Vec<i8>) -> f32 {
-    let largest = block.iter().fold(0.0f32, |largest, v| largest.max(v.abs()));
-    // The scale of a block of zeros has no meaning, but must be a number.
-    let scale = if largest > 0.0 { largest / 127.0 } else { 1.0 };
+/// Writes the integers of a block, as the bytes that they are, and returns their scale.
+fn quantize(block: &[f32], values: &mut [u8]) -> f32 {
+    /// Its unit in the last place is one: added to a small number, it leaves that one, rounded, in the lowest bits.
+    const ROUND: f32 = 12_582_912.0;
+    /// Without their sign, floats are in the order of their bits, and what is not finite comes last.
+    const POSITIVE: u32 = 0x7fff_ffff;
+    let largest = block.iter().fold(0, |largest, v| largest.max(v.to_bits() & POSITIVE));
+    let largest = f32::from_bits(largest);
     // What is not finite must not become a number.
-    if block.iter().any(|v| !v.is_finite()) {
-        values.extend(block.iter().map(|_| 1));
+    if !largest.is_finite() {
+        values.fill(1);
         return f32::NAN;
     }
+    // The scale of a block of zeros has no meaning, but must be a number.
+    let scale = if largest > 0.0 { largest / 127.0 } else { 1.0 };
     let inverse = scale.recip();
-    values.extend(block.iter().map(|v| (v * inverse).round_ties_even() as i8));
+    for (value, number) in values.iter_mut().zip(block) {
+        *value = (number * inverse + ROUND).to_bits() as u8;
+    }
     scale
 }
 
@@ -229,14 +236,19 @@ mod tests {
     #[test]
     fn a_block_is_off_by_at_most_half_a_step() {
         let block: Vec<f32> = (0..64).map(|i| (i as f32 * 0.7).sin() * 3.0).collect();
-        let mut values = Vec::new();
+        let mut values = [0; 64];
         let scale = quantize(&block, &mut values);
         let largest = block.iter().fold(0.0f32, |a, b| a.max(b.abs()));
         assert_eq!(scale, largest / 127.0);
         for (exact, &value) in block.iter().zip(&values) {
-            assert!((f32::from(value) * scale - exact).abs() <= scale * 0.5001);
+            assert!((f32::from(value.cast_signed()) * scale - exact).abs() <= scale * 0.5001);
+            let rounded = (exact * scale.recip()).round_ties_even();
+            assert_eq!(f32::from(value.cast_signed()), rounded);
         }
-        assert!(quantize(&[1.0, f32::INFINITY], &mut values).is_nan());
+        for bad in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN] {
+            assert!(quantize(&[1.0, bad], &mut values).is_nan());
+            assert_eq!(values[..2], [1, 1]);
+        }
         assert_eq!(quantize(&[0.0; 4], &mut values), 1.0);
     }
 

@@ -1,18 +1,12 @@
 //! A tensor in a file, read when it is asked for.
 
+mod read;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use burn::tensor::{AllocationProperty, Bytes, DType, TensorData};
-use half::slice::HalfFloatSliceExt as _;
-use half::{bf16, f16};
 use trefoil_kernels::MappedFile;
-
-/// Bytes that are converted before they are given back to the system.
-const BLOCK: usize = 1 << 23;
-
-/// Bytes that are converted at a time: they and their floats stay in the cache.
-const CHUNK: usize = 1 << 16;
 
 /// Number format of a stored tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,15 +217,6 @@ impl StoredTensor {
         Some(all)
     }
 
-    /// All numbers of a float tensor as f32, the last axis fastest; nothing for integers.
-    ///
-    /// The pages of the file that were read are given back.
-    pub fn read(&self) -> Option<TensorData> {
-        let mut values: Vec<f32> = Vec::with_capacity(self.elements());
-        self.for_each_f32(|part| values.extend_from_slice(part))?;
-        Some(TensorData::new(values, self.shape.clone()))
-    }
-
     /// All numbers of a float tensor as they stand in the file, of which the result keeps the mapping: nothing is read
     /// before it is used, and what is changed is copied first. Nothing when they have gaps or are not aligned.
     pub fn mapped(&self) -> Option<TensorData> {
@@ -254,126 +239,6 @@ impl StoredTensor {
         let bytes = Bytes::from_shared(bytes::Bytes::from_owner(view), AllocationProperty::File);
         Some(TensorData::from_bytes(bytes, self.shape.clone(), dtype))
     }
-
-    /// Hands out all numbers of a float tensor as f32, part by part; nothing for integers.
-    pub(super) fn for_each_f32(&self, mut take: impl FnMut(&[f32])) -> Option<()> {
-        let mut part: Vec<f32> = Vec::new();
-        let mut halves: Vec<f16> = Vec::new();
-        for piece in &self.pieces {
-            let mut convert = |write: &mut dyn FnMut(&[u8], &mut Vec<f32>)| {
-                piece.for_each(|bytes| {
-                    for bytes in bytes.chunks(CHUNK) {
-                        part.clear();
-                        write(bytes, &mut part);
-                        take(&part);
-                    }
-                });
-            };
-            match piece.element {
-                Element::F32 => convert(&mut |bytes, part| {
-                    part.extend(words(bytes).map(f32::from_le_bytes));
-                }),
-                Element::F16 => convert(&mut |bytes, part| {
-                    halves.clear();
-                    halves.extend(words(bytes).map(f16::from_le_bytes));
-                    part.resize(halves.len(), 0.0);
-                    halves.convert_to_f32_slice(part);
-                }),
-                Element::Bf16 => convert(&mut |bytes, part| {
-                    part.extend(words(bytes).map(|word| bf16::from_le_bytes(word).to_f32()));
-                }),
-                Element::F64 => convert(&mut |bytes, part| {
-                    part.extend(words(bytes).map(|word| f64::from_le_bytes(word) as f32));
-                }),
-                _ => return None,
-            }
-        }
-        Some(())
-    }
-
-    /// All numbers of a float tensor in double precision; nothing for integers.
-    pub fn read_f64(&self) -> Option<Vec<f64>> {
-        if self.pieces.iter().all(|piece| piece.element != Element::F64) {
-            return Some(self.read()?.iter::<f64>().collect());
-        }
-        let mut values = Vec::with_capacity(self.elements());
-        for piece in &self.pieces {
-            if piece.element != Element::F64 {
-                return None;
-            }
-            piece.for_each(|bytes| values.extend(words(bytes).map(f64::from_le_bytes)));
-        }
-        Some(values)
-    }
-
-    /// All numbers of an integer tensor; nothing for floats.
-    pub fn read_integers(&self) -> Option<Vec<i64>> {
-        let mut values: Vec<i64> = Vec::with_capacity(self.elements());
-        for piece in &self.pieces {
-            let out = &mut values;
-            match piece.element {
-                Element::I64 => piece.for_each(|b| out.extend(words(b).map(i64::from_le_bytes))),
-                Element::I32 => piece.for_each(|b| {
-                    out.extend(words(b).map(|word| i64::from(i32::from_le_bytes(word))));
-                }),
-                Element::I16 => piece.for_each(|b| {
-                    out.extend(words(b).map(|word| i64::from(i16::from_le_bytes(word))));
-                }),
-                Element::I8 => piece.for_each(|b| {
-                    out.extend(b.iter().map(|&byte| i64::from(byte.cast_signed())));
-                }),
-                Element::U8 | Element::Bool => {
-                    piece.for_each(|b| out.extend(b.iter().map(|&byte| i64::from(byte))));
-                }
-                _ => return None,
-            }
-        }
-        Some(values)
-    }
-}
-
-impl Piece {
-    /// Hands out the bytes of all numbers in the order of the shape, in runs that are as long as the strides
-    /// allow, and gives back the pages.
-    fn for_each(&self, mut take: impl FnMut(&[u8])) {
-        if self.shape.contains(&0) {
-            return;
-        }
-        // The innermost axes without gaps are one run.
-        let mut run = 1;
-        let mut outer = self.shape.len();
-        while outer > 0 && (self.shape[outer - 1] == 1 || self.strides[outer - 1] == run) {
-            outer -= 1;
-            run *= self.shape[outer];
-        }
-        let size = self.element.size();
-        let bytes = self.file.bytes();
-        let mut index = vec![0; outer];
-        let mut lowest_kept = self.start;
-        loop {
-            let at: usize = index.iter().zip(&self.strides).map(|(i, stride)| i * stride).sum();
-            let start = self.start + at * size;
-            let end = start + run * size;
-            for from in (start..end).step_by(BLOCK) {
-                let to = end.min(from + BLOCK);
-                take(&bytes[from..to]);
-                // Short runs share pages; they are given back together below.
-                if to - from == BLOCK {
-                    self.file.release(from..to);
-                    lowest_kept = to;
-                }
-            }
-            // Count up, last axis first.
-            let Some(axis) = (0..outer).rev().find(|&axis| index[axis] + 1 < self.shape[axis])
-            else {
-                break;
-            };
-            index[axis] += 1;
-            index[axis + 1..].fill(0);
-        }
-        let extent: usize = self.shape.iter().zip(&self.strides).map(|(s, t)| (s - 1) * t).sum();
-        self.file.release(lowest_kept..self.start + (extent + 1) * size);
-    }
 }
 
 /// Strides of numbers without gaps, the last axis fastest.
@@ -383,11 +248,6 @@ fn row_major(shape: &[usize]) -> Vec<usize> {
         strides[axis - 1] = strides[axis].saturating_mul(shape[axis].max(1));
     }
     strides
-}
-
-/// Fixed-size words.
-fn words<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
-    bytes.as_chunks::<N>().0.iter().copied()
 }
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
 //! A small server that speaks the Hub's routes, with a second one where it keeps large files.
-#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -45,16 +45,8 @@ impl Ddim {
 }
 
 impl Solver for Ddim {
-    fn steps(&self) -> usize {
-        self.levels.len() - 1
-    }
-
-    fn evaluations(&self) -> usize {
-        self.steps()
-    }
-
-    fn start(&self) -> Level {
-        self.levels[0]
+    fn levels(&self) -> &[Level] {
+        &self.levels
     }
 
     fn is_stochastic(&self) -> bool {

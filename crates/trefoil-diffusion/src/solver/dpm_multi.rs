@@ -95,16 +95,8 @@ impl DpmSolverPlusPlusMulti {
 }
 
 impl Solver for DpmSolverPlusPlusMulti {
-    fn steps(&self) -> usize {
-        self.levels.len() - 1
-    }
-
-    fn evaluations(&self) -> usize {
-        self.steps()
-    }
-
-    fn start(&self) -> Level {
-        self.levels[0]
+    fn levels(&self) -> &[Level] {
+        &self.levels
     }
 
     fn run(&self, mut x: Tensor<2>, run: &mut Run<'_>) -> Result<Tensor<2>, Halt> {

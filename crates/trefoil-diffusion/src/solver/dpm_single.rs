@@ -76,16 +76,16 @@ fn phi(h: f64) -> f64 {
 }
 
 impl Solver for DpmSolverPlusPlusSingle {
+    fn levels(&self) -> &[Level] {
+        &self.levels
+    }
+
     fn steps(&self) -> usize {
         self.orders.len() + usize::from(self.end == FinalSigma::Zero)
     }
 
     fn evaluations(&self) -> usize {
         self.levels.len() - 1 + usize::from(self.end == FinalSigma::Zero)
-    }
-
-    fn start(&self) -> Level {
-        self.levels[0]
     }
 
     fn run(&self, mut x: Tensor<2>, run: &mut Run<'_>) -> Result<Tensor<2>, Halt> {

@@ -12,7 +12,8 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Halt, Heun, Run, Sampler, Solver, edm_levels, grid::check_decreasing, heun::heun_step,
+    Halt, Heun, Run, Sampler, Solver, edm_levels, grid::check_decreasing, heun::evaluations,
+    heun::heun_step,
 };
 use crate::{Error, Level, Result};
 
@@ -71,16 +72,12 @@ impl HeunChurn {
 }
 
 impl Solver for HeunChurn {
-    fn steps(&self) -> usize {
-        self.levels.len() - 1
+    fn levels(&self) -> &[Level] {
+        &self.levels
     }
 
     fn evaluations(&self) -> usize {
-        self.levels[1..].iter().map(|to| if to.sigma == 0.0 { 1 } else { 2 }).sum()
-    }
-
-    fn start(&self) -> Level {
-        self.levels[0]
+        evaluations(&self.levels)
     }
 
     fn is_stochastic(&self) -> bool {

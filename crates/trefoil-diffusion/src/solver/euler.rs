@@ -35,16 +35,8 @@ pub(super) fn advance(x: Tensor<2>, slope: Tensor<2>, from: Level, to: Level) ->
 }
 
 impl Solver for Euler {
-    fn steps(&self) -> usize {
-        self.levels.len() - 1
-    }
-
-    fn evaluations(&self) -> usize {
-        self.steps()
-    }
-
-    fn start(&self) -> Level {
-        self.levels[0]
+    fn levels(&self) -> &[Level] {
+        &self.levels
     }
 
     fn run(&self, mut x: Tensor<2>, run: &mut Run<'_>) -> Result<Tensor<2>, Halt> {

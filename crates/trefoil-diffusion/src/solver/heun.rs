@@ -29,16 +29,12 @@ impl Heun {
 }
 
 impl Solver for Heun {
-    fn steps(&self) -> usize {
-        self.levels.len() - 1
+    fn levels(&self) -> &[Level] {
+        &self.levels
     }
 
     fn evaluations(&self) -> usize {
-        self.levels[1..].iter().map(|to| if to.sigma == 0.0 { 1 } else { 2 }).sum()
-    }
-
-    fn start(&self) -> Level {
-        self.levels[0]
+        evaluations(&self.levels)
     }
 
     fn run(&self, mut x: Tensor<2>, run: &mut Run<'_>) -> Result<Tensor<2>, Halt> {
@@ -49,6 +45,11 @@ impl Solver for Heun {
         }
         Ok(x)
     }
+}
+
+/// Two a step, one for a last step to a clean state.
+pub(super) fn evaluations(levels: &[Level]) -> usize {
+    levels[1..].iter().map(|to| if to.sigma == 0.0 { 1 } else { 2 }).sum()
 }
 
 /// One step, and the latest estimate of the clean sample.

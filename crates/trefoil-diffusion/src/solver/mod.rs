@@ -34,14 +34,23 @@ use crate::{Level, NoisePredictor, SolveError};
 
 /// The rule of one sampler.
 pub trait Solver: std::fmt::Debug + Send + Sync {
+    /// The grid, from the level of the initial state on.
+    fn levels(&self) -> &[Level];
+
     /// Number of steps that are reported.
-    fn steps(&self) -> usize;
+    fn steps(&self) -> usize {
+        self.levels().len() - 1
+    }
 
     /// Number of network evaluations of a whole run.
-    fn evaluations(&self) -> usize;
+    fn evaluations(&self) -> usize {
+        self.steps()
+    }
 
     /// The level of the initial state.
-    fn start(&self) -> Level;
+    fn start(&self) -> Level {
+        self.levels()[0]
+    }
 
     /// Whether the run draws noise.
     fn is_stochastic(&self) -> bool {

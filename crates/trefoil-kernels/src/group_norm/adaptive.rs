@@ -1,6 +1,6 @@
 //! Group normalisation whose result each image scales and shifts in its own way.
 
-#![allow(
+#![expect(
     clippy::type_complexity,
     reason = "the macro of the backend extension reads tuples, not names of them"
 )]

@@ -37,7 +37,7 @@ pub(super) fn check_target(out: &Path, existing: Existing) -> Result<()> {
     if empty || ours { Ok(()) } else { Err(Error::NotEmpty { path: out.into() }) }
 }
 
-/// Writes everything to a folder beside the target and renames it into place.
+/// Writes everything, all or nothing.
 pub(super) fn write(
     out: &Path,
     prepared: &[Prepared],
@@ -45,40 +45,31 @@ pub(super) fn write(
     license: Option<&str>,
 ) -> Result<()> {
     let license = license.map_or_else(|| LICENSE.to_string(), |text| format!("{LICENSE}\n{text}"));
-    let parent = match out.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(parent)?;
     let fail = |source| CoreError::Write { path: out.into(), source };
-    let work = tempfile::Builder::new().prefix(".trefoil-").tempdir_in(parent).map_err(fail)?;
-    let new = work.path().join("new");
-    fs::create_dir_all(&new.join("images"))?;
-    prepared.par_iter().try_for_each(|p| {
-        std::fs::write(new.join(format!("images/{}.png", p.entry.hexcode)), &p.png).map_err(fail)
-    })?;
-    let mut lines = String::new();
-    for (p, held_out) in prepared.iter().zip(held_out) {
-        let row = serde_json::json!({
-            "file_name": format!("images/{}.png", p.entry.hexcode),
-            "text": p.captions,
-            "hexcode": p.entry.hexcode,
-            "group": p.entry.group,
-            "subgroup": p.entry.subgroups,
-            "split": if *held_out { "held-out" } else { "train" },
-        });
-        lines.push_str(&row.to_string());
-        lines.push('\n');
-    }
-    for (name, text) in
-        [("metadata.jsonl", &*lines), ("README.md", README), ("LICENSE.txt", &*license)]
-    {
-        fs::write_atomic(&new.join(name), |file| file.write_all(text.as_bytes()))?;
-    }
-    // The old folder leaves with the temporary one, but only after the new one is complete.
-    if out.exists() {
-        std::fs::rename(out, work.path().join("old")).map_err(fail)?;
-    }
-    std::fs::rename(&new, out).map_err(fail)?;
-    Ok(())
+    fs::write_folder(out, |new| {
+        fs::create_dir_all(&new.join("images"))?;
+        prepared.par_iter().try_for_each(|p| {
+            std::fs::write(new.join(format!("images/{}.png", p.entry.hexcode)), &p.png)
+                .map_err(fail)
+        })?;
+        let mut lines = String::new();
+        for (p, held_out) in prepared.iter().zip(held_out) {
+            let row = serde_json::json!({
+                "file_name": format!("images/{}.png", p.entry.hexcode),
+                "text": p.captions,
+                "hexcode": p.entry.hexcode,
+                "group": p.entry.group,
+                "subgroup": p.entry.subgroups,
+                "split": if *held_out { "held-out" } else { "train" },
+            });
+            lines.push_str(&row.to_string());
+            lines.push('\n');
+        }
+        for (name, text) in
+            [("metadata.jsonl", &*lines), ("README.md", README), ("LICENSE.txt", &*license)]
+        {
+            fs::write_atomic(&new.join(name), |file| file.write_all(text.as_bytes()))?;
+        }
+        Ok(())
+    })
 }

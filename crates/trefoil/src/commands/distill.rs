@@ -1,6 +1,7 @@
 //! `trefoil distill`: a diffusion teacher becomes a one-step generator.
 
 mod pictures;
+mod runs;
 mod scenes;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +17,6 @@ use uni_instruct::recipe::ProblemConfig;
 use uni_instruct::toy::Shape;
 use uni_instruct::{Recipe, verify};
 
-use super::train::set;
 use crate::Answer;
 use crate::args::{DeviceArgs, at_least_one};
 use crate::hints::hinted;
@@ -24,6 +24,7 @@ use crate::interrupt;
 use crate::model;
 use crate::one_step::JointProblem;
 use crate::output::{self, Talk};
+use crate::recipes::recipe;
 
 /// Distil a diffusion teacher into a one-step generator
 #[derive(Debug, Args)]
@@ -177,7 +178,7 @@ impl DistillArgs {
             let path = toml::Value::String(mixture.display().to_string());
             changes.push(format!("problem.mixture={{ file = {path} }}"));
         }
-        recipe(path, &changes)
+        recipe(path, &changes, Recipe::open, Recipe::parse)
     }
 }
 
@@ -233,21 +234,6 @@ impl Job<'_> {
     }
 }
 
-/// The recipe of a file with changes.
-fn recipe(path: &Path, changes: &[String]) -> anyhow::Result<Recipe> {
-    if changes.is_empty() {
-        return Ok(Recipe::open(path)?);
-    }
-    let text = fs::read_to_string(path)?;
-    let mut table: toml::Table =
-        text.parse().with_context(|| format!("{} is not TOML", path.display()))?;
-    for change in changes {
-        set(&mut table, change)?;
-    }
-    let text = toml::to_string(&table)?;
-    Recipe::parse(&text).with_context(|| format!("{} with changes", path.display()))
-}
-
 /// Prints the table of methods.
 fn methods() -> anyhow::Result<Answer> {
     output::print("| method | paper | listed there under | what it is |\n|---|---|---|---|")?;
@@ -273,17 +259,15 @@ fn verify(args: &VerifyArgs, talk: Talk) -> anyhow::Result<Answer> {
 fn compare(args: &CompareArgs, talk: Talk) -> anyhow::Result<Answer> {
     let named = |path: &PathBuf| -> anyhow::Result<(String, Recipe)> {
         let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or("recipe");
-        let recipe = recipe(path, &args.changes)?;
+        let recipe = recipe(path, &args.changes, Recipe::open, Recipe::parse)?;
         Ok((name.to_string(), recipe))
     };
     let recipes = args.recipes.iter().map(named).collect::<anyhow::Result<Vec<_>>>()?;
     let is_mixture = |recipe: &Recipe| matches!(recipe.problem, ProblemConfig::Mixture(_));
     let is_scenes = |recipe: &Recipe| matches!(recipe.problem, ProblemConfig::Scenes(_));
-    if recipes.iter().any(|(_, recipe)| is_scenes(recipe)) {
-        return compare_scenes(args, recipes, talk);
-    }
-    if !recipes.iter().any(|(_, recipe)| is_mixture(recipe)) {
-        return compare_pictures(args, recipes, talk);
+    let on_scenes = recipes.iter().any(|(_, recipe)| is_scenes(recipe));
+    if on_scenes || !recipes.iter().any(|(_, recipe)| is_mixture(recipe)) {
+        return compare_runs(args, recipes, on_scenes, talk);
     }
     let mixtures = match &args.mixture {
         Some(path) => vec![Shape::File(path.clone())],
@@ -305,66 +289,50 @@ fn compare(args: &CompareArgs, talk: Talk) -> anyhow::Result<Answer> {
         talk.note(format_args!("{count}/{total} {recipe} {mixture} {seed}: {result}"));
     })?;
     let Some(entries) = entries else { return Ok(Answer::Interrupted) };
-    let text = compare::report(&entries, &folder_name(&pictures), &args.command());
-    fs::write_atomic(&args.output, |out| out.write_all(text.as_bytes()))?;
-    output::print(args.output.display())?;
-    Ok(Answer::Yes)
+    write_table(args, &compare::report(&entries, &folder_name(&pictures), &args.command()))
 }
 
-/// Writes the table of recipes on pictures.
-fn compare_pictures(
+/// Writes the table of recipes on pictures or on scenes.
+fn compare_runs(
     args: &CompareArgs,
     recipes: Vec<(String, Recipe)>,
+    is_scenes: bool,
     talk: Talk,
 ) -> anyhow::Result<Answer> {
     if args.mixture.is_some() {
-        let message = "`--mixture` has no meaning for recipes on pictures";
+        let of = if is_scenes { "scenes" } else { "pictures" };
+        let message = format!("`--mixture` has no meaning for recipes on {of}");
         return Err(hinted(message, "leave it out"));
     }
     let device = args.device.device.device()?;
     let folder = args.output.with_extension("");
-    let comparison = pictures::Comparison {
+    let runs = runs::Runs {
         recipes,
         seeds: (1..=args.seeds).collect(),
         count: args.count,
-        runs: &args.runs,
-        pictures: &folder,
-        clip: model::find(None, talk)?,
-        device: &device,
-        stop: interrupt::watch()?,
-        talk,
-    };
-    let Some((entries, about)) = comparison.run()? else { return Ok(Answer::Interrupted) };
-    let text = pictures::report(&entries, &about, &folder_name(&folder), &args.command());
-    fs::write_atomic(&args.output, |out| out.write_all(text.as_bytes()))?;
-    output::print(args.output.display())?;
-    Ok(Answer::Yes)
-}
-
-/// Writes the table of recipes on scenes.
-fn compare_scenes(
-    args: &CompareArgs,
-    recipes: Vec<(String, Recipe)>,
-    talk: Talk,
-) -> anyhow::Result<Answer> {
-    if args.mixture.is_some() {
-        let message = "`--mixture` has no meaning for recipes on scenes";
-        return Err(hinted(message, "leave it out"));
-    }
-    let device = args.device.device.device()?;
-    let folder = args.output.with_extension("");
-    let comparison = scenes::Comparison {
-        recipes,
-        seeds: (1..=args.seeds).collect(),
-        count: args.count,
-        runs: &args.runs,
+        folder: &args.runs,
         pictures: &folder,
         device: &device,
         stop: interrupt::watch()?,
         talk,
     };
-    let Some((entries, about)) = comparison.run()? else { return Ok(Answer::Interrupted) };
-    let text = scenes::report(&entries, &about, &folder_name(&folder), &args.command());
+    let (beside, command) = (folder_name(&folder), args.command());
+    let text = if is_scenes {
+        scenes::Comparison(runs)
+            .run()?
+            .map(|(entries, about)| scenes::report(&entries, &about, &beside, &command))
+    } else {
+        let clip = model::find(None, talk)?;
+        pictures::Comparison { runs, clip }
+            .run()?
+            .map(|(entries, about)| pictures::report(&entries, &about, &beside, &command))
+    };
+    let Some(text) = text else { return Ok(Answer::Interrupted) };
+    write_table(args, &text)
+}
+
+/// Writes the page and says where it is.
+fn write_table(args: &CompareArgs, text: &str) -> anyhow::Result<Answer> {
     fs::write_atomic(&args.output, |out| out.write_all(text.as_bytes()))?;
     output::print(args.output.display())?;
     Ok(Answer::Yes)

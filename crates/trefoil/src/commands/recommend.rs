@@ -1,10 +1,9 @@
 //! `trefoil recommend`: what somebody may like.
 
 use clap::Args;
-use uditsr::recommender::Access;
 
 use crate::Answer;
-use crate::answers::{RecommenderArgs, RequestArgs, print_answer};
+use crate::answers::QuestionArgs;
 use crate::output::Talk;
 
 /// Recommend items to a user
@@ -19,26 +18,13 @@ Examples:
 Each line has item, title, score and who proposed it. A user whom nobody knows gets what is popular, unless
 `--history` says what the user just did. Exit code 1: nothing was found.")]
 pub(crate) struct RecommendArgs {
-    /// The shop's id of the user [default: nobody in particular]
-    #[arg(short, long, value_name = "ID")]
-    user: Option<String>,
-    /// Say for each item why it is there
-    #[arg(long)]
-    explain: bool,
     #[command(flatten)]
-    request: RequestArgs,
-    #[command(flatten)]
-    recommender: RecommenderArgs,
+    question: QuestionArgs,
 }
 
 impl RecommendArgs {
     /// Runs the command.
     pub(crate) fn run(self, talk: Talk) -> anyhow::Result<Answer> {
-        let recommender = self.recommender.open(Access::Read)?;
-        let (user, options) = (self.user.as_deref(), self.request.options());
-        let answer = recommender.recommend(user, self.request.count, &options)?;
-        let explain = |item: &str| recommender.explain_with(user, item, None, &options);
-        let explain = self.explain.then_some(&explain as &dyn Fn(&str) -> _);
-        print_answer(&answer, self.request.json, talk, explain)
+        self.question.ask(None, talk)
     }
 }

@@ -1,10 +1,9 @@
 //! `trefoil search`: items for a query, for somebody.
 
 use clap::Args;
-use uditsr::recommender::Access;
 
 use crate::Answer;
-use crate::answers::{RecommenderArgs, RequestArgs, print_answer};
+use crate::answers::QuestionArgs;
 use crate::output::Talk;
 
 /// Search items, for a user
@@ -24,27 +23,14 @@ pub(crate) struct SearchArgs {
     /// The same as an option
     #[arg(long, value_name = "QUERY")]
     query: Option<String>,
-    /// The shop's id of the user [default: nobody in particular]
-    #[arg(short, long, value_name = "ID")]
-    user: Option<String>,
-    /// Say for each item why it is there
-    #[arg(long)]
-    explain: bool,
     #[command(flatten)]
-    request: RequestArgs,
-    #[command(flatten)]
-    recommender: RecommenderArgs,
+    question: QuestionArgs,
 }
 
 impl SearchArgs {
     /// Runs the command.
     pub(crate) fn run(self, talk: Talk) -> anyhow::Result<Answer> {
-        let recommender = self.recommender.open(Access::Read)?;
-        let (user, options) = (self.user.as_deref(), self.request.options());
         let query = self.words.or(self.query).unwrap_or_default();
-        let answer = recommender.search(user, &query, self.request.count, &options)?;
-        let explain = |item: &str| recommender.explain_with(user, item, Some(&query), &options);
-        let explain = self.explain.then_some(&explain as &dyn Fn(&str) -> _);
-        print_answer(&answer, self.request.json, talk, explain)
+        self.question.ask(Some(&query), talk)
     }
 }

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
-use trefoil_core::fs;
 use trefoil_train::Outcome;
 use trefoil_train::data::OnProblem;
 use unidiffuser::train::{Pairs, Recipe, Stage, Workshop};
@@ -19,6 +18,7 @@ use crate::args::DeviceArgs;
 use crate::hints::hinted;
 use crate::interrupt;
 use crate::output::{self, Talk};
+use crate::recipes::recipe;
 
 /// Train UniDiffuser from captioned pictures, a diffusion teacher, or UDITSR from a log
 #[derive(Debug, Args)]
@@ -73,7 +73,14 @@ struct StageArgs {
     /// (the network) and `all` (the network, and then the complete model folder). Where the recipe has more `num_layers`, the network gets them first
     #[arg(long, value_name = "MODEL")]
     from: Option<PathBuf>,
-    /// Change a value of the recipe, such as clip.train.batch_size=32; may be repeated
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// Options of every training on pictures.
+#[derive(Debug, Args)]
+struct CommonArgs {
+    /// Change a value of the recipe, such as data.resolution=16; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     changes: Vec<String>,
     /// Stop at broken samples instead of leaving them out
@@ -84,6 +91,24 @@ struct StageArgs {
     dry_run: bool,
     #[command(flatten)]
     device: DeviceArgs,
+}
+
+impl CommonArgs {
+    /// What to do with samples that are broken.
+    fn on_problem(&self) -> OnProblem {
+        if self.strict { OnProblem::Stop } else { OnProblem::Skip }
+    }
+}
+
+/// Says how a training ended, and where its result is.
+fn tell_end(outcome: Outcome, result: &Path, talk: Talk) -> anyhow::Result<Answer> {
+    if outcome == Outcome::Interrupted {
+        talk.note("interrupted; everything is saved\n\nhint: the same command continues the run");
+        return Ok(Answer::Interrupted);
+    }
+    talk.note("finished; the result is in");
+    output::print(result.display())?;
+    Ok(Answer::Yes)
 }
 
 /// A stage or all of them.
@@ -125,8 +150,8 @@ impl StageArgs {
     fn run(self, talk: Talk) -> anyhow::Result<Answer> {
         let what = self.what.context("the stage is missing")?;
         let config = self.config.context("`--config` is missing")?;
-        let recipe = recipe(&config, &self.changes)?;
-        if self.dry_run {
+        let recipe = recipe(&config, &self.common.changes, Recipe::open, Recipe::parse)?;
+        if self.common.dry_run {
             output::print_bytes(recipe.to_toml()?.as_bytes())?;
             return Ok(Answer::Yes);
         }
@@ -139,9 +164,8 @@ impl StageArgs {
             (None, What::One(stage)) => check_order(stage, &folder)?,
             _ => {}
         }
-        let device = self.device.device.device()?;
-        let on_problem = if self.strict { OnProblem::Stop } else { OnProblem::Skip };
-        let (pairs, problems) = Pairs::load(&self.data, &recipe.data, on_problem)?;
+        let device = self.common.device.device.device()?;
+        let (pairs, problems) = Pairs::load(&self.data, &recipe.data, self.common.on_problem())?;
         let stages = match self.from {
             Some(_) => vec![Stage::UniDiffuser],
             None => what.stages(),
@@ -164,19 +188,11 @@ impl StageArgs {
             What::All => workshop.run_all()?,
             What::One(stage) => workshop.run(stage)?,
         };
-        if outcome == Outcome::Interrupted {
-            talk.note(
-                "interrupted; everything is saved\n\nhint: the same command continues the run",
-            );
-            return Ok(Answer::Interrupted);
-        }
         let result = match what {
             What::All => folder.join("model"),
             What::One(stage) => folder.join(stage.name()).join("model"),
         };
-        talk.note("finished; the result is in");
-        output::print(result.display())?;
-        Ok(Answer::Yes)
+        tell_end(outcome, &result, talk)
     }
 }
 
@@ -220,66 +236,5 @@ fn plan(talk: Talk, stages: &[Stage], recipe: &Recipe, pairs: &Pairs) {
             train.learning_rate,
             train.seed.0
         ));
-    }
-}
-
-/// The recipe of a file with the changes of the command line.
-fn recipe(path: &Path, changes: &[String]) -> anyhow::Result<Recipe> {
-    if changes.is_empty() {
-        return Ok(Recipe::open(path)?);
-    }
-    let text = fs::read_to_string(path)?;
-    let mut table = table(path, &text)?;
-    for change in changes {
-        set(&mut table, change)?;
-    }
-    let text = toml::to_string(&table)?;
-    Recipe::parse(&text).with_context(|| format!("{} with `--set`", path.display()))
-}
-
-fn table(path: &Path, text: &str) -> anyhow::Result<toml::Table> {
-    text.parse().with_context(|| format!("{} is not TOML", path.display()))
-}
-
-/// Applies `a.b.c=value`; a value that is no TOML is a text.
-pub(crate) fn set(table: &mut toml::Table, change: &str) -> anyhow::Result<()> {
-    let wrong = |why: &str| {
-        let message = format!("`--set {change}`: {why}");
-        hinted(message, "write it as TABLE.KEY=VALUE, such as clip.train.batch_size=32")
-    };
-    let (key, value) = change.split_once('=').ok_or_else(|| wrong("there is no `=`"))?;
-    let value = format!("value = {value}")
-        .parse::<toml::Table>()
-        .ok()
-        .and_then(|mut parsed| parsed.remove("value"))
-        .unwrap_or_else(|| toml::Value::String(value.into()));
-    let mut path: Vec<&str> = key.split('.').map(str::trim).collect();
-    let last = path.pop().filter(|key| !key.is_empty()).ok_or_else(|| wrong("there is no key"))?;
-    let mut at = table;
-    for part in path {
-        let inner = at.entry(part).or_insert_with(|| toml::Table::new().into());
-        at = inner.as_table_mut().ok_or_else(|| wrong(&format!("`{part}` is not a table")))?;
-    }
-    at.insert(last.into(), value);
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn changes_reach_tables_and_keep_their_types() {
-        let mut table: toml::Table = "[clip.train]\nbatch_size = 8".parse().unwrap();
-        for change in ["clip.train.batch_size=32", "data.split=held-out", "data.background=[0,0,0]"]
-        {
-            set(&mut table, change).unwrap();
-        }
-        let expected = "[clip.train]\nbatch_size = 32\n[data]\nsplit = \"held-out\"\n\
-                        background = [0, 0, 0]";
-        assert_eq!(table, expected.parse().unwrap());
-        for bad in ["data", "=3", "clip.train.batch_size.x=1"] {
-            assert!(set(&mut table, bad).is_err(), "{bad}");
-        }
     }
 }

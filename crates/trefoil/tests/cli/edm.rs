@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 use trefoil_core::{Picture, png};
 
-use crate::support::{json_lines, lines, run};
+use crate::support::{compare, json_lines, lines, run};
 
 const RECIPE: &str = "
 [data]
@@ -169,25 +169,19 @@ fn students_stand_beside_their_teacher() {
         );
         std::fs::write(path.join(format!("{name}.toml")), text).unwrap();
     }
-    let compare = [
+    let args = [
         "distill", "compare", "sid.toml", "di.toml", "--seeds", "2", "--count", "8", "--runs",
         "runs", "-o", "table.md",
     ];
-    assert_eq!(lines(path, &compare), ["table.md"]);
-    let table = || std::fs::read_to_string(path.join("table.md")).unwrap();
-    let first = table();
+    let pictures = ["teacher-1", "teacher-5", "teacher-18", "sid", "di"];
+    let table = compare(path, &args, &pictures);
     for row in ["| teacher, 1 Heun step |", "| teacher, 18 Heun steps |", "| sid |", "| di |"] {
-        assert_eq!(first.matches(row).count(), 1, "{row} in {first}");
+        assert_eq!(table.matches(row).count(), 1, "{row} in {table}");
     }
     assert!(
-        first.contains("8 drawn pictures of each seed against 12 of the training set"),
-        "{first}"
+        table.contains("8 drawn pictures of each seed against 12 of the training set"),
+        "{table}"
     );
-    for picture in ["teacher-1", "teacher-5", "teacher-18", "sid", "di"] {
-        Picture::open(&path.join(format!("table/{picture}.png"))).unwrap();
-    }
-    assert_eq!(lines(path, &compare), ["table.md"]);
-    assert_eq!(table(), first);
 
     let args = ["sample", "edm", "runs/sid-1/model", "-o", "a.png"];
     lines(path, &args);

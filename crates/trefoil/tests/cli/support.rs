@@ -50,6 +50,20 @@ pub(crate) fn lines(folder: &Path, args: &[&str]) -> Vec<String> {
     run.out.lines().map(String::from).collect()
 }
 
+/// Runs a comparison that writes `table.md` with these pictures beside it, twice: what is there is not run again.
+pub(crate) fn compare(folder: &Path, args: &[&str], pictures: &[&str]) -> String {
+    let written = || {
+        assert_eq!(lines(folder, args), ["table.md"]);
+        std::fs::read_to_string(folder.join("table.md")).unwrap()
+    };
+    let first = written();
+    for picture in pictures {
+        Picture::open(&folder.join(format!("table/{picture}.png"))).unwrap();
+    }
+    assert_eq!(written(), first);
+    first
+}
+
 /// Runs to a good end and reads every line as JSON.
 pub(crate) fn json_lines(folder: &Path, args: &[&str]) -> Vec<Value> {
     lines(folder, args).iter().map(|line| serde_json::from_str(line).unwrap()).collect()

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use uditsr::data::{Prepare, PrepareOptions, Prepared, SplitRule};
+use uditsr::data::{Prepare, PrepareOptions, Prepared};
 use uditsr::model::{Graph, Parameters, Scorer, Sizes, propagate};
 use uditsr::recommender::Bundle;
 use uditsr::train::{Recipe, Trainer};
@@ -176,11 +176,7 @@ fn prepare(clicks: &[Click], titles: &[(usize, &str)]) -> Result<Prepared> {
     }
     let mut prepare = Prepare::new([write("log.csv", &log)?]);
     prepare.catalogue = Some(write("items.csv", &catalogue)?);
-    prepare.options = PrepareOptions {
-        split: Some(SplitRule::Pairs { valid: 0.0, test: 0.0 }),
-        core: Some(0),
-        ..PrepareOptions::default()
-    };
+    prepare.options = PrepareOptions::for_training();
     prepare.prepare()
 }
 

@@ -45,6 +45,14 @@ pub struct PrepareOptions {
     pub max_bad_rows: usize,
 }
 
+impl PrepareOptions {
+    /// All events are for training: none is held out, and no user or item is left out.
+    pub fn for_training() -> Self {
+        let split = Some(SplitRule::Pairs { valid: 0.0, test: 0.0 });
+        Self { split, core: Some(0), ..Self::default() }
+    }
+}
+
 impl Default for PrepareOptions {
     fn default() -> Self {
         Self {

@@ -13,6 +13,7 @@
 //! else depends on it are users, and theirs is computed when they ask. Sums are in double precision:
 //! what was added can be taken away again.
 
+mod nodes;
 mod users;
 
 use std::collections::{HashMap, HashSet};
@@ -24,42 +25,14 @@ use super::words::{by_count, top_words};
 use crate::matrix::row;
 use crate::model::{EdgeQueries, ModelConfig, Scorer, UserView, places};
 
+pub(crate) use nodes::{Edge, UserNode};
+use nodes::{ItemNode, mean_row, plus, plus_single, star};
 pub(crate) use users::UserVectors;
 
 /// Users from which the map of new users is learned.
 const USER_SAMPLE: usize = 20_000;
 /// Users whose edges are computed at once.
 const USERS: usize = 512;
-
-/// An interaction of a user.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Edge {
-    /// Place in the order of all events.
-    pub(crate) id: u64,
-    pub(crate) item: u32,
-    pub(crate) time: i64,
-    /// Query words, none for a recommendation.
-    pub(crate) query: Box<[u32]>,
-}
-
-/// A user's edges and sums.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct UserNode {
-    pub(crate) edges: Vec<Edge>,
-    /// Frequent query words by place.
-    pub(crate) words: Vec<u32>,
-    sum: Vec<f64>,
-    queries: Vec<f64>,
-}
-
-/// An item's sums; empty as long as it has no edge.
-#[derive(Debug, Clone, Default)]
-struct ItemNode {
-    degree: u32,
-    sum: Vec<f64>,
-    queries: Vec<f64>,
-    seconds: Vec<f64>,
-}
 
 /// The scorer and the graph that its nodes come from.
 pub(crate) struct State {
@@ -76,30 +49,6 @@ pub(crate) struct State {
     cold_stars: HashMap<u32, Vec<f32>>,
     /// Users of the training whose embeddings must not be used any more.
     forgotten: HashSet<u32>,
-}
-
-fn plus(out: &mut [f64], scale: f64, x: &[f64]) {
-    out.iter_mut().zip(x).for_each(|(out, x)| *out += scale * x);
-}
-
-fn plus_single(out: &mut [f64], scale: f64, x: &[f32]) {
-    out.iter_mut().zip(x).for_each(|(out, x)| *out += scale * f64::from(*x));
-}
-
-fn mean_row(table: &[f32], d: usize) -> Vec<f32> {
-    let mut sum = vec![0.0; d];
-    table.chunks_exact(d).for_each(|row| plus_single(&mut sum, 1.0, row));
-    let rows = (table.len() / d).max(1) as f64;
-    sum.into_iter().map(|value| (value / rows) as f32).collect()
-}
-
-/// `e + h1 / 2 + h2 / 3`, with as many layers as there are.
-fn star(embedding: &[f32], hidden: &[Vec<f64>]) -> Vec<f32> {
-    let mut star: Vec<f64> = embedding.iter().map(|&value| f64::from(value)).collect();
-    for (layer, hidden) in hidden.iter().enumerate() {
-        plus(&mut star, 1.0 / (layer + 2) as f64, hidden);
-    }
-    star.into_iter().map(|value| value as f32).collect()
 }
 
 impl State {

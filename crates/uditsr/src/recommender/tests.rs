@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 
 use super::top::Found;
 use super::*;
-use crate::data::{Prepare, PrepareOptions, SplitRule};
+use crate::data::{Prepare, PrepareOptions};
 use crate::model::{FinalActivation, Generator, ModelConfig, TranslationTerm};
 use crate::random::{below, stream};
 use crate::train::{TrainConfig, Trainer};
@@ -31,11 +31,7 @@ fn bundle(model: &ModelConfig, items: u32, epochs: usize) -> Bundle {
     std::fs::write(&catalogue, titles).unwrap();
     let mut prepare = Prepare::new([&log]);
     prepare.catalogue = Some(catalogue);
-    prepare.options = PrepareOptions {
-        split: Some(SplitRule::Pairs { valid: 0.0, test: 0.0 }),
-        core: Some(0),
-        ..PrepareOptions::default()
-    };
+    prepare.options = PrepareOptions::for_training();
     let prepared = prepare.prepare().unwrap();
     let mut train = TrainConfig { epochs, batch_size: 64, ..TrainConfig::default() };
     train.optimizer.learning_rate = 0.01;

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use uditsr::Interactions;
-use uditsr::data::{Prepare, PrepareOptions, Prepared, SplitRule};
+use uditsr::data::{Prepare, PrepareOptions, Prepared};
 
 /// A committed file or folder.
 fn fixture(name: &str) -> PathBuf {
@@ -22,11 +22,9 @@ fn fixture(name: &str) -> PathBuf {
 /// Options under which all events are for training and all words are known.
 fn everything() -> PrepareOptions {
     PrepareOptions {
-        split: Some(SplitRule::Pairs { valid: 0.0, test: 0.0 }),
         min_weights: Some(Vec::new()),
-        core: Some(0),
         min_word_count: 1,
-        ..PrepareOptions::default()
+        ..PrepareOptions::for_training()
     }
 }
 

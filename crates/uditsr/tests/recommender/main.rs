@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use uditsr::data::{CatalogueItem, Prepare, PrepareOptions, SplitRule};
+use uditsr::data::{CatalogueItem, Prepare, PrepareOptions};
 use uditsr::model::{ModelConfig, Scorer};
 use uditsr::recommender::{
     Bundle, Durability, Erase, Event, Filter, Neighbour, Order, PastEvent, RequestOptions,
@@ -37,11 +37,7 @@ fn train(folder: &Path) -> Scorer<f32> {
     std::fs::write(&catalogue, titles).unwrap();
     let mut prepare = Prepare::new([&log]);
     prepare.catalogue = Some(catalogue);
-    prepare.options = PrepareOptions {
-        split: Some(SplitRule::Pairs { valid: 0.0, test: 0.0 }),
-        core: Some(0),
-        ..PrepareOptions::default()
-    };
+    prepare.options = PrepareOptions::for_training();
     let prepared = prepare.prepare().unwrap();
     let model = ModelConfig { dim: 16, ..ModelConfig::corrected() };
     let mut train = TrainConfig { epochs: 40, batch_size: 64, ..TrainConfig::default() };

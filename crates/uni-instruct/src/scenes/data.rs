@@ -100,49 +100,41 @@ pub fn write(set: &SceneSet, out: &Path, device: &Device) -> Result<usize> {
     if std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(TrainError::NotEmpty { path: out.into() }.into());
     }
-    let parent = match out.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    fs::create_dir_all(parent)?;
     let fail = |source| CoreError::Write { path: out.into(), source };
-    let work = tempfile::Builder::new().prefix(".trefoil-").tempdir_in(parent).map_err(fail)?;
-    let new = work.path().join("new");
-    let renderer = Renderer::new(set.world.clone());
-    let (side, labels) = (set.world.side, set.world.labels());
-    let (mut lines, mut count) = (String::new(), 0);
-    for label in &labels {
-        fs::create_dir_all(&new.join(label))?;
-    }
-    for thing in Thing::ALL {
-        for number in 0..set.scenes {
-            let field = set.fields(thing, number..number + 1, device);
-            let cameras = set.cameras(thing, number);
-            let shots: Vec<(usize, Camera)> = cameras.iter().map(|camera| (0, *camera)).collect();
-            let picture = renderer.render(&field, &shots).picture;
-            let pictures = Picture::from_tensor(picture.reshape([shots.len(), 3, side, side]))?;
-            for (place, (picture, camera)) in pictures.iter().zip(cameras).enumerate() {
-                let label = &labels[set.world.label(thing, camera)];
-                let file = format!("{label}/{number:04}-{place:03}.png");
-                std::fs::write(new.join(&file), png::encode(picture, &[])?).map_err(fail)?;
-                let row = serde_json::json!({
-                    "file_name": file,
-                    "label": label,
-                    "text": format!("a {}", thing.name()),
-                    "scene": number,
-                    "azimuth": camera.azimuth.to_degrees(),
-                    "elevation": camera.elevation.to_degrees(),
-                });
-                let _ = writeln!(lines, "{row}");
-                count += 1;
+    fs::write_folder(out, |new| {
+        let renderer = Renderer::new(set.world.clone());
+        let (side, labels) = (set.world.side, set.world.labels());
+        let (mut lines, mut count) = (String::new(), 0);
+        for label in &labels {
+            fs::create_dir_all(&new.join(label))?;
+        }
+        for thing in Thing::ALL {
+            for number in 0..set.scenes {
+                let field = set.fields(thing, number..number + 1, device);
+                let cameras = set.cameras(thing, number);
+                let shots: Vec<(usize, Camera)> =
+                    cameras.iter().map(|camera| (0, *camera)).collect();
+                let picture = renderer.render(&field, &shots).picture;
+                let pictures = Picture::from_tensor(picture.reshape([shots.len(), 3, side, side]))?;
+                for (place, (picture, camera)) in pictures.iter().zip(cameras).enumerate() {
+                    let label = &labels[set.world.label(thing, camera)];
+                    let file = format!("{label}/{number:04}-{place:03}.png");
+                    std::fs::write(new.join(&file), png::encode(picture, &[])?).map_err(fail)?;
+                    let row = serde_json::json!({
+                        "file_name": file,
+                        "label": label,
+                        "text": format!("a {}", thing.name()),
+                        "scene": number,
+                        "azimuth": camera.azimuth.to_degrees(),
+                        "elevation": camera.elevation.to_degrees(),
+                    });
+                    let _ = writeln!(lines, "{row}");
+                    count += 1;
+                }
             }
         }
-    }
-    fs::write_atomic(&new.join("metadata.jsonl"), |file| file.write_all(lines.as_bytes()))?;
-    fs::write_json(&new.join(SETTINGS), set)?;
-    if out.exists() {
-        std::fs::remove_dir(out).map_err(fail)?;
-    }
-    std::fs::rename(&new, out).map_err(fail)?;
-    Ok(count)
+        fs::write_atomic(&new.join("metadata.jsonl"), |file| file.write_all(lines.as_bytes()))?;
+        fs::write_json(&new.join(SETTINGS), set)?;
+        Ok(count)
+    })
 }

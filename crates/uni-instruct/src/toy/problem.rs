@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use burn::module::{Module, Param};
+use burn::module::Param;
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use trefoil_core::nn::Init;
 use trefoil_core::weights::{self, Precision};
@@ -14,10 +13,11 @@ use trefoil_core::{Error as CoreError, Picture, Seed, Stream, params};
 use trefoil_diffusion::karras_sigmas;
 use trefoil_train::{RunFolder, sampler::Position};
 
+use super::config::{Generator, Observation, Points, Reward, ToyConfig};
 use super::measure::Fit;
-use super::network::{Network, NetworkConfig, Shape as NetworkShape};
+use super::network::{Network, Shape as NetworkShape};
 use super::plot::Panel;
-use super::shapes::Shape;
+use super::student::{Affine, ToyStudent};
 use crate::distill::{FakeView, Pairs, Problem, Triptych};
 use crate::error::Result;
 use crate::exact::{ExactDenoiser, Labels};
@@ -30,117 +30,6 @@ use crate::tensors;
 const PAIRS: usize = 4096;
 /// Samples of a measurement.
 pub const MEASURED: usize = 2000;
-
-/// A linear reward, `R(x) = direction . x`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Reward {
-    /// `[D]`
-    pub direction: Vec<f64>,
-}
-
-/// A noisy linear observation, `y = H x + N(0, deviation^2)`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Observation {
-    /// `H`, `[M, D]`.
-    pub matrix: Vec<Vec<f64>>,
-    /// `y`, `[M]`.
-    pub value: Vec<f64>,
-    /// Standard deviation of the noise.
-    pub deviation: f64,
-}
-
-/// Points that are optimised in place of a network.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Points {
-    /// How many.
-    pub count: usize,
-    /// Class of the samples at which they start, and of the reference of an edit; absent: noise.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from: Option<usize>,
-    /// Class that they are to become.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub to: Option<usize>,
-}
-
-impl Default for Points {
-    fn default() -> Self {
-        Self { count: 256, from: None, to: None }
-    }
-}
-
-/// What turns noise into samples in one step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Generator {
-    /// A network of the size of the fake one, which it starts as.
-    #[default]
-    Network,
-    /// `x_0 = m + z A`: a Gaussian, for which the best fit is known.
-    Gaussian,
-}
-
-/// What a mixture problem has beside the mixture.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ToyConfig {
-    /// The mixture: a name or `{ file = "PATH.json" }`.
-    pub mixture: Shape,
-    /// Whether samples have classes.
-    pub conditional: bool,
-    /// What turns noise into samples.
-    pub generator: Generator,
-    /// Noise level at which the student network starts, in deviations of the data; 5 is 2.5 for
-    /// pictures.
-    pub start_level: f64,
-    /// Reward, for methods that have one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reward: Option<Reward>,
-    /// Observation, for inverse problems.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub observation: Option<Observation>,
-    /// Points, for methods that optimise them.
-    pub points: Points,
-    /// Size of the networks.
-    pub network: NetworkConfig,
-}
-
-impl Default for ToyConfig {
-    fn default() -> Self {
-        Self {
-            mixture: Shape::EightGaussians,
-            conditional: false,
-            generator: Generator::Network,
-            start_level: 5.0,
-            reward: None,
-            observation: None,
-            points: Points::default(),
-            network: NetworkConfig::default(),
-        }
-    }
-}
-
-/// A Gaussian `m + z A`.
-#[derive(Module, Debug)]
-pub struct Affine {
-    /// `m`, `[1, D]`.
-    pub mean: Param<Tensor<2>>,
-    /// `A`, `[D, D]`.
-    pub map: Param<Tensor<2>>,
-}
-
-/// A student: a network, a Gaussian or points.
-#[derive(Module, Debug)]
-pub struct ToyStudent {
-    /// The network.
-    pub network: Option<Network>,
-    /// The Gaussian.
-    pub gaussian: Option<Affine>,
-    /// The points, `[N, D]`.
-    pub points: Option<Param<Tensor<2>>>,
-}
 
 /// A mixture of Gaussians as a distillation problem.
 #[derive(Debug)]
@@ -177,45 +66,7 @@ impl ToyProblem {
         (kind, rank): (StudentKind, usize),
         seed: Seed,
     ) -> Result<Self> {
-        let d = mixture.dims();
-        let bad = |field: &str, reason: String| {
-            Err(CoreError::config(format!("problem.{field}"), reason).into())
-        };
-        if config.conditional && mixture.classes() == 0 {
-            return bad("conditional", "expected a teacher with labels, found none".into());
-        }
-        for label in [config.points.from, config.points.to].into_iter().flatten() {
-            if label >= mixture.classes() {
-                let reason = format!("expected a class below {}, found {label}", mixture.classes());
-                return bad("points", reason);
-            }
-        }
-        if config.points.count == 0 {
-            return bad("points.count", "expected at least 1, found 0".into());
-        }
-        if !(config.start_level > 0.0 && config.start_level.is_finite()) {
-            let reason = format!("expected a positive number, found {}", config.start_level);
-            return bad("start_level", reason);
-        }
-        if config.network.width == 0 || config.network.depth == 0 {
-            return bad("network", "expected a width and a depth of at least 1".into());
-        }
-        if let Some(Reward { direction }) = &config.reward
-            && direction.len() != d
-        {
-            let reason = format!("expected {d} numbers, found {}", direction.len());
-            return bad("reward.direction", reason);
-        }
-        if let Some(Observation { matrix, value, deviation }) = &config.observation {
-            if matrix.len() != value.len() || matrix.iter().any(|row| row.len() != d) {
-                let reason = format!("expected {} rows of {d} numbers", value.len());
-                return bad("observation.matrix", reason);
-            }
-            if !(*deviation > 0.0 && deviation.is_finite()) {
-                let reason = format!("expected a positive number, found {deviation}");
-                return bad("observation.deviation", reason);
-            }
-        }
+        config.check(&mixture)?;
         let device = Device::flex().autodiff();
         let teacher = ExactDenoiser::new(&mixture, &device, DType::F32);
         let name = name.to_string();
@@ -385,8 +236,7 @@ impl Problem for ToyProblem {
 
     fn student_from(&self, fake: &Network) -> Result<ToyStudent> {
         if self.kind == StudentKind::Points {
-            let points = Some(Param::from_tensor(self.start()));
-            return Ok(ToyStudent { network: None, gaussian: None, points });
+            return Ok(ToyStudent::points(self.start()));
         }
         if self.config.generator == Generator::Gaussian {
             let d = self.dims();
@@ -394,8 +244,7 @@ impl Problem for ToyProblem {
             let map = symmetric::diagonal(&vec![1.0; d]);
             let map = TensorData::new(map, [d, d]).convert::<f32>();
             let map = Param::from_tensor(Tensor::from_data(map, &self.device));
-            let gaussian = Some(Affine { mean, map });
-            return Ok(ToyStudent { network: None, gaussian, points: None });
+            return Ok(ToyStudent::gaussian(Affine { mean, map }));
         }
         // The student has no adapters of its own.
         let fresh =
@@ -407,7 +256,7 @@ impl Problem for ToyProblem {
                 place.ok_or_else(|| CoreError::config(name, "is not in the fake network"))?;
             Ok(values.swap_remove(place).1)
         })?;
-        Ok(ToyStudent { network: Some(network), gaussian: None, points: None })
+        Ok(ToyStudent::network(network))
     }
 
     fn trains(&self, name: &str) -> bool {
@@ -481,8 +330,7 @@ impl Problem for ToyProblem {
         let Some(from) = self.config.points.from else {
             return Err(self.lacks("a reference (`problem.points.from`)"));
         };
-        let points = Some(Param::from_tensor(self.start()));
-        let student = ToyStudent { network: None, gaussian: None, points };
+        let student = ToyStudent::points(self.start());
         let noise = Tensor::zeros([n, self.dims()], &self.device);
         let points = self.generate(&student, noise, None)?.detach();
         Ok((points, Some(vec![from; n])))

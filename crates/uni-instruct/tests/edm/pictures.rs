@@ -10,7 +10,7 @@ use serde_json::Value;
 use trefoil_core::nn::{Init, Linear};
 use trefoil_core::weights::Precision;
 use trefoil_core::{Picture, Seed, params, png};
-use trefoil_train::{Outcome, ProgressMode, RunFolder, StopFlag};
+use trefoil_train::Outcome;
 use uni_instruct::distill::{
     FakeBatch, Problem as _, Streams, StudentBatch, fake_loss, student_loss,
 };
@@ -19,7 +19,7 @@ use uni_instruct::objective::{Adversarial, Estimator, Expanded, Objective};
 use uni_instruct::pictures::{Critic, PictureStudent, PicturesProblem};
 use uni_instruct::{Divergence, Recipe};
 
-use crate::support::{fixture, uniform};
+use crate::support::{self, assert_line, cut_run, fixture, tensors, uniform};
 
 const SIGMA: [f64; 2] = [0.35, 4.0];
 
@@ -220,16 +220,7 @@ fn a_step_of_the_student_equals_pytorch() {
 
 fn run(text: &str, folder: &Path) -> Outcome {
     let recipe = Recipe::parse(text).unwrap();
-    let problem = recipe.pictures(&Device::flex()).unwrap();
-    let run = RunFolder::open_or_create(folder, &recipe.to_toml().unwrap()).unwrap();
-    recipe.run(&problem, &run, StopFlag::default(), ProgressMode::Quiet).unwrap().outcome
-}
-
-/// The tensors of a weight file; its header may have times.
-fn tensors(path: &Path) -> Vec<u8> {
-    let bytes = std::fs::read(path).unwrap();
-    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    bytes[8 + header..].to_vec()
+    support::run(&recipe, &recipe.pictures(&Device::flex()).unwrap(), folder)
 }
 
 /// A run that is cut in the warm-up or after it gives the same bits, and a student that draws.
@@ -246,14 +237,7 @@ fn a_resumed_run_gives_the_same_bits_and_a_student_that_draws() {
     for cut in [8, 24] {
         let again = path.join(format!("cut-{cut}"));
         run(&text, &again);
-        std::fs::remove_dir_all(again.join("model")).unwrap();
-        for entry in std::fs::read_dir(again.join("state")).unwrap() {
-            let path = entry.unwrap().path();
-            let number = path.file_stem().and_then(|s| s.to_str()?.parse::<u64>().ok());
-            if number.is_some_and(|number| number > cut) {
-                std::fs::remove_file(path).unwrap();
-            }
-        }
+        cut_run(&again, cut);
         assert_eq!(run(&text, &again), Outcome::Finished);
         assert!(weights(&again) == weights(&straight), "cut at {cut}");
     }
@@ -331,9 +315,6 @@ fn what_cannot_work_is_one_clear_line() {
         (plain.replace("measured", "measurd"), ["unknown field `measurd`", ""]),
     ] {
         let error = open(&text);
-        assert!(!error.contains('\n'), "{error}");
-        for part in parts {
-            assert!(error.contains(part), "`{part}` is not in {error}");
-        }
+        assert_line(&error, parts);
     }
 }

@@ -14,7 +14,7 @@ use uni_instruct::distill::Problem as _;
 use uni_instruct::edm::{EdmRecipe, Training};
 use uni_instruct::scenes::{self, Camera, Renderer, SceneSet, Thing, World};
 
-use crate::support::{fixture, uniform};
+use crate::support::{self, assert_line, cut_run, fixture, tensors, uniform};
 
 #[test]
 fn pictures_and_gradients_equal_pytorch() {
@@ -132,16 +132,7 @@ fn a_folder_has_the_pictures_of_its_scenes() {
 
 fn run(text: &str, folder: &Path) -> Outcome {
     let recipe = Recipe::parse(text).unwrap();
-    let problem = recipe.scenes(&Device::flex()).unwrap();
-    let run = RunFolder::open_or_create(folder, &recipe.to_toml().unwrap()).unwrap();
-    recipe.run(&problem, &run, StopFlag::default(), ProgressMode::Quiet).unwrap().outcome
-}
-
-/// The tensors of a weight file; its header may have times.
-fn tensors(run: &Path) -> Vec<u8> {
-    let bytes = std::fs::read(run.join("model/scenes.safetensors")).unwrap();
-    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-    bytes[8 + header..].to_vec()
+    support::run(&recipe, &recipe.scenes(&Device::flex()).unwrap(), folder)
 }
 
 /// A run that is cut in the warm-up or after it gives the same bits, and scenes that have moved.
@@ -152,20 +143,14 @@ fn a_resumed_run_gives_the_same_scenes() {
     world(path);
     let text = recipe(path, JENSEN_SHANNON, "");
     let straight = path.join("straight");
+    let scenes = |run: &Path| tensors(&run.join("model/scenes.safetensors"));
     assert_eq!(run(&text, &straight), Outcome::Finished);
     for cut in [12, 36] {
         let again = path.join(format!("cut-{cut}"));
         run(&text, &again);
-        std::fs::remove_dir_all(again.join("model")).unwrap();
-        for entry in std::fs::read_dir(again.join("state")).unwrap() {
-            let path = entry.unwrap().path();
-            let number = path.file_stem().and_then(|s| s.to_str()?.parse::<u64>().ok());
-            if number.is_some_and(|number| number > cut) {
-                std::fs::remove_file(path).unwrap();
-            }
-        }
+        cut_run(&again, cut);
         assert_eq!(run(&text, &again), Outcome::Finished);
-        assert!(tensors(&again) == tensors(&straight), "cut at {cut}");
+        assert!(scenes(&again) == scenes(&straight), "cut at {cut}");
     }
     let file = WeightFile::open(&straight.join("model/scenes.safetensors")).unwrap();
     assert_eq!(file.shape("density").unwrap().unwrap(), [3, 6, 6, 6]);
@@ -245,9 +230,6 @@ fn what_cannot_work_is_one_clear_line() {
             Ok(recipe) => recipe.scenes(&Device::flex()).unwrap_err().to_string(),
             Err(error) => error.to_string(),
         };
-        assert!(!error.contains('\n'), "{error}");
-        for part in parts {
-            assert!(error.contains(part), "`{part}` is not in {error}");
-        }
+        assert_line(&error, parts);
     }
 }

@@ -2,9 +2,47 @@
 
 use std::path::{Path, PathBuf};
 
+use trefoil_train::{Outcome, ProgressMode, RunFolder, StopFlag};
+use uni_instruct::Recipe;
+use uni_instruct::distill::Problem;
+
 /// A file of the fixture folder.
 pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// The tensors of a weight file, without the header, which may have times.
+pub(crate) fn tensors(path: &Path) -> Vec<u8> {
+    let bytes = std::fs::read(path).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    bytes[8 + header..].to_vec()
+}
+
+/// Leaves of a finished run what it was after `samples`.
+pub(crate) fn cut_run(folder: &Path, samples: u64) {
+    std::fs::remove_dir_all(folder.join("model")).unwrap();
+    for entry in std::fs::read_dir(folder.join("state")).unwrap() {
+        let path = entry.unwrap().path();
+        let number = path.file_stem().and_then(|s| s.to_str()?.parse::<u64>().ok());
+        if number.is_some_and(|number| number > samples) {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+}
+
+/// Runs the problem of a recipe to its end in a folder.
+pub(crate) fn run<P: Problem>(recipe: &Recipe, problem: &P, folder: &Path) -> Outcome {
+    let run = RunFolder::open_or_create(folder, &recipe.to_toml().unwrap()).unwrap();
+    recipe.run(problem, &run, StopFlag::default(), ProgressMode::Quiet).unwrap().outcome
+}
+
+/// One line with all of these parts.
+#[track_caller]
+pub(crate) fn assert_line(error: &str, parts: [&str; 2]) {
+    assert!(!error.contains('\n'), "{error}");
+    for part in parts {
+        assert!(error.contains(part), "`{part}` is not in {error}");
+    }
 }
 
 /// Numbers in `[-1, 1)` that follow from a name, as in the script: splitmix64 of its CRC-32.

@@ -1,5 +1,4 @@
 //! Fixtures and comparisons shared by the parity tests.
-#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::path::PathBuf;
 

@@ -1,3 +1,4 @@
+use super::read::PART;
 use super::*;
 
 /// A file with the numbers 0, 1, ... as f32.
@@ -72,7 +73,7 @@ fn views_outside_of_their_storage_are_refused() {
 
 #[test]
 fn large_tensors_are_read_in_blocks() {
-    let count = 3 * BLOCK / 4 + 5;
+    let count = 3 * PART / 4 + 5;
     let (_dir, file) = numbers(count);
     let values = values(&view(&file, 1, &[count - 1], &[1]).unwrap());
     assert!(values.iter().enumerate().all(|(i, v)| *v == (i + 1) as f32));

@@ -6,24 +6,22 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::Context as _;
-use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
-use trefoil_core::{Picture, Seed, fs, png};
+use trefoil_core::{Picture, Seed, fs};
 use trefoil_diffusion::EdmSolverConfig;
 use trefoil_eval::{
     FeatureNetwork, FeaturePrecision, Features, FrechetReport, NEIGHBOURS, PixelPca,
     PrecisionRecall, embed_all,
 };
 use trefoil_train::data::{DataOptions, LabelledSet, OnProblem};
-use trefoil_train::{Outcome, RunFolder, StopFlag};
 use uni_instruct::Recipe;
+use uni_instruct::compare::mean_spread;
 use uni_instruct::edm::{SampleRequest, Teacher};
 use uni_instruct::pictures::PicturesConfig;
 use uni_instruct::recipe::ProblemConfig;
 use unidiffuser::features::ClipFeatures;
 
-use crate::output::Talk;
+use super::runs::{Ended, Line, Row, Runs, cell, kept, list_stopped, rows, seeds};
 
 /// Steps with which the teacher is measured.
 const STEPS: [usize; 3] = [1, 5, 18];
@@ -34,22 +32,11 @@ const BATCH: usize = 64;
 /// Principal axes of the pixels.
 const COMPONENTS: usize = 64;
 
-/// What is compared.
+/// What is compared: recipes with the same teacher and data.
 pub(super) struct Comparison<'a> {
-    /// Recipes under the names of their rows, all with the same teacher and data.
-    pub(super) recipes: Vec<(String, Recipe)>,
-    pub(super) seeds: Vec<u64>,
-    /// Pictures drawn for a measurement.
-    pub(super) count: usize,
-    /// Folder of the runs; what is finished there is not run again.
-    pub(super) runs: &'a Path,
-    /// Folder of the pictures.
-    pub(super) pictures: &'a Path,
+    pub(super) runs: Runs<'a>,
     /// Folder of the model whose CLIP gives features.
     pub(super) clip: PathBuf,
-    pub(super) device: &'a Device,
-    pub(super) stop: StopFlag,
-    pub(super) talk: Talk,
 }
 
 /// One measurement.
@@ -87,23 +74,29 @@ struct Reference {
     count: usize,
 }
 
+impl Row for Entry {
+    fn line(&self) -> Line<'_> {
+        Line { row: &self.row, seed: self.seed, reason: self.reason.as_deref() }
+    }
+}
+
 impl Comparison<'_> {
     /// Runs what is not there yet; nothing when the user interrupted.
     pub(super) fn run(&self) -> anyhow::Result<Option<(Vec<Entry>, String)>> {
+        let runs = &self.runs;
         let problem = self.problem()?;
-        fs::create_dir_all(self.pictures)?;
-        fs::create_dir_all(self.runs)?;
-        let teacher = Teacher::open(&problem.teacher, self.device)?;
+        runs.begin()?;
+        let teacher = Teacher::open(&problem.teacher, runs.device)?;
         let reference = Reference::new(self, &problem, teacher.config.network.resolution)?;
         let mut entries = Vec::new();
         for steps in STEPS {
-            for &seed in &self.seeds {
+            for &seed in &runs.seeds {
                 let row = if steps == 1 {
                     "teacher, 1 Heun step".to_string()
                 } else {
                     format!("teacher, {steps} Heun steps")
                 };
-                let file = self.runs.join(format!("teacher-{steps}-{seed}.json"));
+                let file = runs.folder.join(format!("teacher-{steps}-{seed}.json"));
                 let picture = format!("teacher-{steps}");
                 let entry = Entry { row, seed, fit: None, reason: None, training: 0.0 };
                 let Some(entry) =
@@ -114,8 +107,8 @@ impl Comparison<'_> {
                 entries.push(entry);
             }
         }
-        for (name, recipe) in &self.recipes {
-            for &seed in &self.seeds {
+        for (name, recipe) in &runs.recipes {
+            for &seed in &runs.seeds {
                 let Some(entry) = self.student((name, recipe), seed, &reference)? else {
                     return Ok(None);
                 };
@@ -127,21 +120,16 @@ impl Comparison<'_> {
 
     /// The teacher and the data that all recipes share.
     fn problem(&self) -> anyhow::Result<PicturesConfig> {
-        let mut found: Option<PicturesConfig> = None;
-        for (name, recipe) in &self.recipes {
-            let ProblemConfig::Edm(config) = &recipe.problem else {
-                anyhow::bail!("{name}: `problem.kind`: expected `edm`, as in the other recipes");
-            };
-            let first = found.get_or_insert_with(|| config.clone());
-            if (&first.teacher, &first.data, &first.split)
-                != (&config.teacher, &config.data, &config.split)
-            {
-                anyhow::bail!(
-                    "{name}: `problem`: expected the teacher and the data of the other recipes"
-                );
+        fn pick(problem: &ProblemConfig) -> Option<&PicturesConfig> {
+            match problem {
+                ProblemConfig::Edm(config) => Some(config),
+                _ => None,
             }
         }
-        found.context("no recipe")
+        let is_same = |a: &PicturesConfig, b: &PicturesConfig| {
+            (&a.teacher, &a.data, &a.split) == (&b.teacher, &b.data, &b.split)
+        };
+        self.runs.problem("edm", pick, is_same, "the teacher and the data of the other recipes")
     }
 
     fn student(
@@ -150,30 +138,24 @@ impl Comparison<'_> {
         seed: u64,
         reference: &Reference,
     ) -> anyhow::Result<Option<Entry>> {
-        let folder = self.runs.join(format!("{name}-{seed}"));
-        let file = folder.join("model/entry.json");
-        let mut entry = Entry { row: name.into(), seed, fit: None, reason: None, training: 0.0 };
-        if file.is_file() {
-            return Ok(Some(fs::read_json(&file)?));
+        let file = self.runs.entry_file(name, seed);
+        if let Some(entry) = kept(&file)? {
+            return Ok(Some(entry));
         }
-        let mut recipe = recipe.clone();
-        recipe.train.seed = Seed(seed);
-        let problem = recipe.pictures(self.device)?;
-        let run = RunFolder::open_or_create(&folder, &recipe.to_toml()?)?;
-        let progress = self.talk.long_progress();
-        match recipe.run(&problem, &run, self.stop.clone(), progress) {
-            Ok(result) if result.outcome == Outcome::Interrupted => return Ok(None),
-            Ok(result) => entry.training = result.seconds,
-            Err(error) => {
-                self.talk.note(format_args!("{name} {seed}: {error}"));
-                entry.reason = Some(error.to_string());
-                fs::create_dir_all(&run.model_dir())?;
+        let mut entry = Entry { row: name.into(), seed, fit: None, reason: None, training: 0.0 };
+        match self.runs.run((name, recipe), seed, |recipe| recipe.pictures(self.runs.device))? {
+            Ended::Interrupted => Ok(None),
+            Ended::Finished { run, result, .. } => {
+                entry.training = result.seconds;
+                let student = Teacher::open(&run.model_dir(), self.runs.device)?;
+                self.measured(entry, &student, reference, (1, &file, name))
+            }
+            Ended::Stopped(reason) => {
+                entry.reason = Some(reason);
                 fs::write_json(&file, &entry)?;
-                return Ok(Some(entry));
+                Ok(Some(entry))
             }
         }
-        let student = Teacher::open(&run.model_dir(), self.device)?;
-        self.measured(entry, &student, reference, (1, &file, name))
     }
 
     /// Draws and measures, unless that was done before.
@@ -184,34 +166,28 @@ impl Comparison<'_> {
         reference: &Reference,
         (steps, file, picture): (usize, &Path, &str),
     ) -> anyhow::Result<Option<Entry>> {
-        if file.is_file() {
-            return Ok(Some(fs::read_json(file)?));
+        if let Some(entry) = kept(file)? {
+            return Ok(Some(entry));
         }
-        let mut request = SampleRequest::new(Seed(entry.seed), self.count);
+        let Runs { count, ref stop, device, .. } = self.runs;
+        let mut request = SampleRequest::new(Seed(entry.seed), count);
         request.batch = BATCH;
         request.solver = EdmSolverConfig { steps, ..EdmSolverConfig::default() };
         let clock = Instant::now();
-        let drawn = network.sample(&request, self.device, &mut |_, _| {
-            if self.stop.is_requested() {
-                ControlFlow::Break(())
-            } else {
-                ControlFlow::Continue(())
-            }
+        let drawn = network.sample(&request, device, &mut |_, _| {
+            if stop.is_requested() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
-        if self.stop.is_requested() {
+        if stop.is_requested() {
             return Ok(None);
         }
         let drawn = drawn?;
-        let milliseconds = 1e3 * clock.elapsed().as_secs_f64() / self.count as f64;
+        let milliseconds = 1e3 * clock.elapsed().as_secs_f64() / count as f64;
         let fit = reference.fit(&drawn, milliseconds)?;
-        if entry.seed == self.seeds[0]
-            && let Some(grid) = Picture::grid(&drawn[..drawn.len().min(SHOWN)], SHOWN.isqrt())
-        {
-            let bytes = png::encode(&grid, &[])?;
-            let path = self.pictures.join(format!("{picture}.png"));
-            fs::write_atomic(&path, |out| out.write_all(&bytes))?;
+        if entry.seed == self.runs.seeds[0] {
+            let grid = Picture::grid(&drawn[..drawn.len().min(SHOWN)], SHOWN.isqrt());
+            self.runs.write(&format!("{picture}.png"), grid)?;
         }
-        self.talk.note(format_args!(
+        self.runs.talk.note(format_args!(
             "{} {}: Frechet distance {:.3} (CLIP), {:.3} (pixels)",
             entry.row, entry.seed, fit.frechet_clip, fit.frechet_pixels
         ));
@@ -224,7 +200,7 @@ impl Comparison<'_> {
         format!(
             "{} drawn pictures of each seed against {} of the training set. Features: {}; {}. Precision and \
              recall are in the space of CLIP, with {NEIGHBOURS} neighbours.",
-            self.count,
+            self.runs.count,
             reference.count,
             reference.clip.name(),
             reference.pixels.name()
@@ -245,7 +221,7 @@ impl Reference {
             data.pictures.iter().flat_map(|p| p.picture.pixels().iter().copied()).collect();
         let view = trefoil_eval::Pictures::new(&pixels, side, side)?;
         let axes = PixelPca::fit(view, COMPONENTS)?;
-        let clip = ClipFeatures::load(&of.clip, of.device)?;
+        let clip = ClipFeatures::load(&of.clip, of.runs.device)?;
         let real = |network: &dyn FeatureNetwork| {
             Ok::<_, anyhow::Error>(embed_all(network, view, BATCH, &mut |_| ())?.features)
         };
@@ -279,10 +255,7 @@ impl Reference {
 
 /// The page: what was measured, the table, why runs stopped, and the pictures.
 pub(super) fn report(entries: &[Entry], about: &str, pictures: &str, command: &str) -> String {
-    let mut seeds: Vec<u64> = entries.iter().map(|entry| entry.seed).collect();
-    seeds.sort_unstable();
-    seeds.dedup();
-    let count = seeds.len();
+    let count = seeds(entries).len();
     let spread = if count == 1 { "one seed" } else { "mean ± standard deviation over the seeds" };
     let mut text = format!(
         "# One-step students of a teacher of pictures\n\nWritten by\n\n```sh\n{command}\n```\n\n{about} \
@@ -290,12 +263,7 @@ pub(super) fn report(entries: &[Entry], about: &str, pictures: &str, command: &s
          recall | ms per picture | s of training |\n|---|---:|---:|---:|---:|---:|---:|\n",
         if count == 1 { "seed" } else { "seeds" }
     );
-    let mut rows: Vec<&str> = Vec::new();
-    for entry in entries {
-        if !rows.contains(&entry.row.as_str()) {
-            rows.push(&entry.row);
-        }
-    }
+    let rows = rows(entries);
     for row in &rows {
         let of: Vec<&Entry> = entries.iter().filter(|entry| entry.row == *row).collect();
         let fits: Vec<Fit> = of.iter().filter_map(|entry| entry.fit).collect();
@@ -304,12 +272,7 @@ pub(super) fn report(entries: &[Entry], about: &str, pictures: &str, command: &s
             continue;
         }
         let cell = |pick: fn(&Fit) -> f64, digits: usize| {
-            let (mean, spread) = mean_spread(&fits.iter().map(pick).collect::<Vec<_>>());
-            if fits.len() == 1 {
-                format!("{mean:.digits$}")
-            } else {
-                format!("{mean:.digits$} ± {spread:.digits$}")
-            }
+            cell(&fits.iter().map(pick).collect::<Vec<_>>(), digits)
         };
         let training: Vec<f64> =
             of.iter().filter(|entry| entry.fit.is_some()).map(|entry| entry.training).collect();
@@ -324,14 +287,7 @@ pub(super) fn report(entries: &[Entry], about: &str, pictures: &str, command: &s
             mean_spread(&training).0
         );
     }
-    let stopped: Vec<&Entry> = entries.iter().filter(|entry| entry.reason.is_some()).collect();
-    if !stopped.is_empty() {
-        text.push_str("\nRuns that stopped:\n\n");
-        for Entry { row, seed, reason, .. } in stopped {
-            let _ =
-                writeln!(text, "- {row}, seed {seed}: {}", reason.as_deref().unwrap_or_default());
-        }
-    }
+    list_stopped(entries, &mut text);
     text.push_str("\n## Pictures of the first seed\n");
     let shown = |row: &str| {
         let steps = STEPS.into_iter().find(|n| row.starts_with(&format!("teacher, {n} ")));
@@ -343,14 +299,6 @@ pub(super) fn report(entries: &[Entry], about: &str, pictures: &str, command: &s
         }
     }
     text
-}
-
-/// Mean and standard deviation (N - 1).
-pub(super) fn mean_spread(values: &[f64]) -> (f64, f64) {
-    let n = values.len().max(1) as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let square: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
-    (mean, (square / (n - 1.0).max(1.0)).sqrt())
 }
 
 #[cfg(test)]

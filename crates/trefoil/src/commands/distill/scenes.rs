@@ -2,21 +2,17 @@
 //! data's kind and the teacher's own pictures.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
-use anyhow::Context as _;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
-use trefoil_core::{Picture, Seed, fs, png};
-use trefoil_train::{Outcome, RunFolder, StopFlag};
+use trefoil_core::{Picture, Seed, fs};
 use uni_instruct::Recipe;
 use uni_instruct::distill::Problem as _;
 use uni_instruct::pictures::PictureMeasure;
 use uni_instruct::recipe::ProblemConfig;
 use uni_instruct::scenes::{SceneFit, ScenesConfig, ScenesProblem};
 
-use super::pictures::mean_spread;
-use crate::output::Talk;
+use super::runs::{Ended, Line, Row, Runs, cell, kept, list_stopped, rows, seeds};
 
 /// Principal axes of the pixels.
 const COMPONENTS: usize = 16;
@@ -29,21 +25,8 @@ const TEACHER: &str = "teacher, 18 Heun steps";
 const NEW: &str = "new scenes of the data's kind";
 const START: &str = "scenes before training";
 
-/// What is compared.
-pub(super) struct Comparison<'a> {
-    /// Recipes under the names of their rows, all with the same problem.
-    pub(super) recipes: Vec<(String, Recipe)>,
-    pub(super) seeds: Vec<u64>,
-    /// Pictures of a Frechet distance.
-    pub(super) count: usize,
-    /// Folder of the runs; what is finished there is not run again.
-    pub(super) runs: &'a Path,
-    /// Folder of the pictures.
-    pub(super) pictures: &'a Path,
-    pub(super) device: &'a Device,
-    pub(super) stop: StopFlag,
-    pub(super) talk: Talk,
-}
+/// What is compared: recipes with the same problem.
+pub(super) struct Comparison<'a>(pub(super) Runs<'a>);
 
 /// One measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -66,27 +49,33 @@ impl Entry {
     }
 }
 
+impl Row for Entry {
+    fn line(&self) -> Line<'_> {
+        Line { row: &self.row, seed: self.seed, reason: self.reason.as_deref() }
+    }
+}
+
 impl Comparison<'_> {
     /// Runs what is not there yet; nothing when the user interrupted.
     pub(super) fn run(&self) -> anyhow::Result<Option<(Vec<Entry>, String)>> {
+        let runs = &self.0;
         let config = self.problem()?;
-        fs::create_dir_all(self.pictures)?;
-        fs::create_dir_all(self.runs)?;
-        let problem = self.recipes[0].1.scenes(self.device)?;
-        let drawn = problem.teacher_pictures(Seed(0), self.count, STEPS)?;
+        runs.begin()?;
+        let problem = runs.recipes[0].1.scenes(runs.device)?;
+        let drawn = problem.teacher_pictures(Seed(0), runs.count, STEPS)?;
         let measure = PictureMeasure::new(drawn.iter(), problem.set().world.side, COMPONENTS)?;
-        self.write(TEACHER, Picture::grid(&drawn[..drawn.len().min(SHOWN)], 8))?;
+        runs.write(&file_of(TEACHER), Picture::grid(&drawn[..drawn.len().min(SHOWN)], 8))?;
         let mut entries = Vec::new();
-        for &seed in &self.seeds {
+        for &seed in &runs.seeds {
             let mut entry = Entry::new(TEACHER, seed);
-            let again = problem.teacher_pictures(Seed(seed), self.count, STEPS)?;
+            let again = problem.teacher_pictures(Seed(seed), runs.count, STEPS)?;
             entry.frechet = Some(measure.fit(&again)?.frechet);
             entries.push(entry);
         }
         let particles = config.particles;
-        for &seed in &self.seeds {
+        for &seed in &runs.seeds {
             let first = problem.set().scenes + seed as usize * particles;
-            let fields = problem.set().fields(config.class, first..first + particles, self.device);
+            let fields = problem.set().fields(config.class, first..first + particles, runs.device);
             entries.push(self.measured(
                 Entry::new(NEW, seed),
                 &problem,
@@ -94,10 +83,10 @@ impl Comparison<'_> {
                 &measure,
             )?);
         }
-        for &seed in &self.seeds {
-            let mut recipe = self.recipes[0].1.clone();
+        for &seed in &runs.seeds {
+            let mut recipe = runs.recipes[0].1.clone();
             recipe.train.seed = Seed(seed);
-            let problem = recipe.scenes(self.device)?;
+            let problem = recipe.scenes(runs.device)?;
             let fields = problem.fields(&problem.student_from(&problem.fresh_fake()?)?);
             entries.push(self.measured(
                 Entry::new(START, seed),
@@ -106,8 +95,8 @@ impl Comparison<'_> {
                 &measure,
             )?);
         }
-        for (name, recipe) in &self.recipes {
-            for &seed in &self.seeds {
+        for (name, recipe) in &runs.recipes {
+            for &seed in &runs.seeds {
                 let Some(entry) = self.student((name, recipe), seed, &measure)? else {
                     return Ok(None);
                 };
@@ -119,16 +108,13 @@ impl Comparison<'_> {
 
     /// The problem that all recipes share.
     fn problem(&self) -> anyhow::Result<ScenesConfig> {
-        let mut found: Option<ScenesConfig> = None;
-        for (name, recipe) in &self.recipes {
-            let ProblemConfig::Scenes(config) = &recipe.problem else {
-                anyhow::bail!("{name}: `problem.kind`: expected `scenes`, as in the other recipes");
-            };
-            if found.get_or_insert_with(|| config.clone()) != config {
-                anyhow::bail!("{name}: `problem`: expected that of the other recipes");
+        fn pick(problem: &ProblemConfig) -> Option<&ScenesConfig> {
+            match problem {
+                ProblemConfig::Scenes(config) => Some(config),
+                _ => None,
             }
         }
-        found.context("no recipe")
+        self.0.problem("scenes", pick, ScenesConfig::eq, "that of the other recipes")
     }
 
     fn student(
@@ -137,30 +123,20 @@ impl Comparison<'_> {
         seed: u64,
         measure: &PictureMeasure,
     ) -> anyhow::Result<Option<Entry>> {
-        let folder = self.runs.join(format!("{name}-{seed}"));
-        let file = folder.join("model/entry.json");
-        if file.is_file() {
-            return Ok(Some(fs::read_json(&file)?));
+        let file = self.0.entry_file(name, seed);
+        if let Some(entry) = kept(&file)? {
+            return Ok(Some(entry));
         }
         let mut entry = Entry::new(name, seed);
-        let mut recipe = recipe.clone();
-        recipe.train.seed = Seed(seed);
-        let problem = recipe.scenes(self.device)?;
-        let run = RunFolder::open_or_create(&folder, &recipe.to_toml()?)?;
-        let progress = self.talk.long_progress();
-        match recipe.run(&problem, &run, self.stop.clone(), progress) {
-            Ok(result) if result.outcome == Outcome::Interrupted => return Ok(None),
-            Ok(result) => {
+        match self.0.run((name, recipe), seed, |recipe| recipe.scenes(self.0.device))? {
+            Ended::Interrupted => return Ok(None),
+            Ended::Finished { problem, result, .. } => {
                 entry.training = result.seconds;
                 let fields = problem.fields(&result.student);
                 let count = fields.dims()[0] / problem.set().world.voxels();
                 entry = self.measured(entry, &problem, (&fields, count), measure)?;
             }
-            Err(error) => {
-                self.talk.note(format_args!("{name} {seed}: {error}"));
-                entry.reason = Some(error.to_string());
-                fs::create_dir_all(&run.model_dir())?;
-            }
+            Ended::Stopped(reason) => entry.reason = Some(reason),
         }
         fs::write_json(&file, &entry)?;
         Ok(Some(entry))
@@ -174,30 +150,21 @@ impl Comparison<'_> {
         (fields, scenes): (&Tensor<2>, usize),
         measure: &PictureMeasure,
     ) -> anyhow::Result<Entry> {
-        let frechet = measure.fit(&problem.pictures(fields, scenes, self.count)?)?.frechet;
+        let frechet = measure.fit(&problem.pictures(fields, scenes, self.0.count)?)?.frechet;
         let fit = problem.fit(fields, scenes);
         (entry.frechet, entry.fit) = (Some(frechet), Some(fit));
-        if entry.seed == self.seeds[0] {
-            self.write(&entry.row, problem.turntable(fields, scenes)?)?;
+        if entry.seed == self.0.seeds[0] {
+            self.0.write(&file_of(&entry.row), problem.turntable(fields, scenes)?)?;
         }
-        self.talk.note(format_args!(
+        self.0.talk.note(format_args!(
             "{} {}: Frechet distance {frechet:.3}, {:.2} dB, overlap {:.3}, diversity {:.3}",
             entry.row, entry.seed, fit.psnr, fit.iou, fit.diversity
         ));
         Ok(entry)
     }
 
-    fn write(&self, row: &str, picture: Option<Picture>) -> anyhow::Result<()> {
-        if let Some(picture) = picture {
-            let bytes = png::encode(&picture, &[])?;
-            let path = self.pictures.join(file_of(row));
-            fs::write_atomic(&path, |out| out.write_all(&bytes))?;
-        }
-        Ok(())
-    }
-
     fn about(&self, problem: &ScenesProblem, config: &ScenesConfig) -> String {
-        let (set, count) = (problem.set(), self.count);
+        let (set, count) = (problem.set(), self.0.count);
         let (grid, side, scenes) = (set.world.grid, set.world.side, set.scenes);
         format!(
             "The teacher is a small EDM of pictures of {side}x{side} pixels that was trained here from nothing on \
@@ -232,9 +199,7 @@ fn file_of(row: &str) -> String {
 
 /// The page: what was measured, the table, why runs stopped, and the turntables.
 pub(super) fn report(entries: &[Entry], about: &str, pictures: &str, command: &str) -> String {
-    let mut seeds: Vec<u64> = entries.iter().map(|entry| entry.seed).collect();
-    seeds.sort_unstable();
-    seeds.dedup();
+    let seeds = seeds(entries);
     let spread = match seeds.len() {
         1 => "One seed.".to_string(),
         count => format!("{count} seeds: mean ± standard deviation over the seeds."),
@@ -243,23 +208,12 @@ pub(super) fn report(entries: &[Entry], about: &str, pictures: &str, command: &s
         "# Text-to-3D in small\n\nWritten by\n\n```sh\n{command}\n```\n\n{about} {spread}\n\n| scenes | Frechet \
          distance | PSNR, dB | overlap | diversity | s of training |\n|---|---:|---:|---:|---:|---:|\n"
     );
-    let mut rows: Vec<&str> = Vec::new();
-    for entry in entries {
-        if !rows.contains(&entry.row.as_str()) {
-            rows.push(&entry.row);
-        }
-    }
+    let rows = rows(entries);
     let of = |row: &str| entries.iter().filter(|entry| entry.row == row).collect::<Vec<&Entry>>();
     for row in &rows {
         let of = of(row);
         let cell = |pick: &dyn Fn(&Entry) -> Option<f64>, digits: usize| {
-            let values: Vec<f64> = of.iter().filter_map(|entry| pick(entry)).collect();
-            let (mean, spread) = mean_spread(&values);
-            match values.len() {
-                0 => String::new(),
-                1 => format!("{mean:.digits$}"),
-                _ => format!("{mean:.digits$} ± {spread:.digits$}"),
-            }
+            cell(&of.iter().filter_map(|entry| pick(entry)).collect::<Vec<f64>>(), digits)
         };
         if of.iter().all(|entry| entry.frechet.is_none()) {
             let _ = writeln!(text, "| {row} | stopped | | | | |");
@@ -275,14 +229,7 @@ pub(super) fn report(entries: &[Entry], about: &str, pictures: &str, command: &s
             cell(&|entry| Some(entry.fit?.diversity), 3),
         );
     }
-    let stopped: Vec<&Entry> = entries.iter().filter(|entry| entry.reason.is_some()).collect();
-    if !stopped.is_empty() {
-        text.push_str("\nRuns that stopped:\n\n");
-        for Entry { row, seed, reason, .. } in stopped {
-            let _ =
-                writeln!(text, "- {row}, seed {seed}: {}", reason.as_deref().unwrap_or_default());
-        }
-    }
+    list_stopped(entries, &mut text);
     let _ = write!(
         text,
         "\n## Turntables, seed {}\n\nA row is a scene, a column a direction; of the teacher, pictures that it drew for \

@@ -4,16 +4,14 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use trefoil_core::fs;
-use trefoil_train::Outcome;
-use trefoil_train::data::{DataOptions, LabelledSet, OnProblem};
+use trefoil_train::data::{DataOptions, LabelledSet};
 use uni_instruct::edm::{EdmRecipe, Training, keys};
 
-use super::set;
+use super::{CommonArgs, tell_end};
 use crate::Answer;
-use crate::args::DeviceArgs;
 use crate::interrupt;
 use crate::output::{self, Talk};
+use crate::recipes::recipe;
 
 /// Train a diffusion teacher (EDM) from pictures
 #[derive(Debug, Args)]
@@ -35,33 +33,24 @@ pub(crate) struct EdmArgs {
     /// Folder of the run; the teacher ends up in its folder `model`
     #[arg(long, value_name = "DIR", required_unless_present = "dry_run")]
     run: Option<PathBuf>,
-    /// Change a value of the recipe, such as train.batch_size=32; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    changes: Vec<String>,
-    /// Stop at broken pictures instead of leaving them out
-    #[arg(long)]
-    strict: bool,
-    /// Print the resolved recipe and do nothing
-    #[arg(long)]
-    dry_run: bool,
     #[command(flatten)]
-    device: DeviceArgs,
+    common: CommonArgs,
 }
 
 impl EdmArgs {
     /// Runs the command.
     pub(crate) fn run(self, talk: Talk) -> anyhow::Result<Answer> {
-        let recipe = self.recipe()?;
-        if self.dry_run {
+        let recipe = recipe(&self.config, &self.common.changes, EdmRecipe::open, EdmRecipe::parse)?;
+        if self.common.dry_run {
             output::print_bytes(recipe.to_toml()?.as_bytes())?;
             return Ok(Answer::Yes);
         }
         let folder = self.run.context("`--run` is missing")?;
-        let device = self.device.device.device()?;
+        let device = self.common.device.device.device()?;
         let options = DataOptions {
             resolution: recipe.data.resolution,
             background: recipe.data.background,
-            on_problem: if self.strict { OnProblem::Stop } else { OnProblem::Skip },
+            on_problem: self.common.on_problem(),
             split: Some(recipe.data.split.clone()),
         };
         let data = LabelledSet::load(&self.data, &options)?;
@@ -88,29 +77,6 @@ impl EdmArgs {
         let stop = interrupt::watch()?;
         let progress = talk.long_progress();
         let training = Training { folder: &folder, device: &device, stop, progress };
-        if training.run(&recipe, &data)? == Outcome::Interrupted {
-            talk.note(
-                "interrupted; everything is saved\n\nhint: the same command continues the run",
-            );
-            return Ok(Answer::Interrupted);
-        }
-        talk.note("finished; the result is in");
-        output::print(folder.join("model").display())?;
-        Ok(Answer::Yes)
-    }
-
-    /// The recipe of the file with the changes of the command line.
-    fn recipe(&self) -> anyhow::Result<EdmRecipe> {
-        if self.changes.is_empty() {
-            return Ok(EdmRecipe::open(&self.config)?);
-        }
-        let path = self.config.display();
-        let text = fs::read_to_string(&self.config)?;
-        let mut table: toml::Table = text.parse().with_context(|| format!("{path} is not TOML"))?;
-        for change in &self.changes {
-            set(&mut table, change)?;
-        }
-        let text = toml::to_string(&table)?;
-        EdmRecipe::parse(&text).with_context(|| format!("{path} with `--set`"))
+        tell_end(training.run(&recipe, &data)?, &folder.join("model"), talk)
     }
 }

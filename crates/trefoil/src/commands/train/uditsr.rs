@@ -12,11 +12,11 @@ use uditsr::data::Prepared;
 use uditsr::recommender::Bundle;
 use uditsr::train::{EpochRecord, Event, Recipe, Trainer};
 
-use super::{set, table};
 use crate::Answer;
 use crate::hints::hinted;
 use crate::interrupt;
 use crate::output::{self, Talk};
+use crate::recipes::{set, table};
 
 /// Train a recommender from a prepared log
 #[derive(Debug, Args)]

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Edge, State, UserNode, plus, plus_single, star};
+use super::nodes::{plus, plus_single, star};
+use super::{Edge, State, UserNode};
 use crate::model::UserView;
 
 /// A user at the time of a request.
