@@ -63,6 +63,7 @@ async function downloadsWithSettingsAndOpensAgain({ tab, folder }) {
 }
 
 async function describes({ tab }) {
+  await tab.fill('#seed', '1');
   await drop(tab, fs.readFileSync(apple), 'unknown.png');
   const mine = group(tab, 'unknown.png');
   await mine.locator('.captions li').nth(2).waitFor();
@@ -70,6 +71,7 @@ async function describes({ tab }) {
   assert.match(await tab.textContent('#drop'), /carries no settings/);
   await drop(tab, Buffer.from('no picture'), 'broken.png');
   await tab.locator('#open-error:not([hidden])').waitFor();
+  await tab.click('#seed-clear');
 }
 
 async function cancels({ tab }) {
@@ -115,6 +117,66 @@ async function inventsAndVaries({ tab }) {
   await pictures(tab, 'Variations of a red apple').nth(3).waitFor();
 }
 
+/** Pixels of a picture that the page shows, as grey values. */
+const pixels = (locator) => locator.evaluate(async (image) => {
+  await image.decode();
+  const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight);
+  const ink = canvas.getContext('2d');
+  ink.drawImage(image, 0, 0);
+  return [...ink.getImageData(0, 0, canvas.width, canvas.height).data].filter((_, place) => place % 4 === 0);
+});
+
+async function changes({ tab }) {
+  const original = await pixels(pictures(tab, 'a red apple').first());
+  await pictures(tab, 'a red apple').first().click();
+  await tab.locator('#viewer').getByRole('button', { name: 'Change' }).click();
+  const dialog = tab.locator('#edit');
+  assert.equal(await tab.inputValue('#edit-prompt'), 'a red apple');
+  assert.equal(await tab.inputValue('#strength'), '0.7');
+  const canvas = dialog.locator('canvas');
+  const box = await canvas.boundingBox();
+  const at = (x, y) => [box.x + x * box.width, box.y + y * box.height];
+  const stroke = async (...points) => {
+    await tab.mouse.move(...at(...points[0]));
+    await tab.mouse.down();
+    for (const point of points.slice(1)) await tab.mouse.move(...at(...point), { steps: 4 });
+    await tab.mouse.up();
+  };
+  // The upper left, then something that is taken back, and something that is erased.
+  await stroke([0.1, 0.1], [0.4, 0.1], [0.4, 0.4], [0.1, 0.4]);
+  assert.equal(await tab.inputValue('#strength'), '1');
+  await stroke([0.8, 0.8], [0.9, 0.9]);
+  await dialog.getByRole('button', { name: 'Undo' }).click();
+  await stroke([0.8, 0.2], [0.9, 0.2]);
+  await dialog.locator('#eraser').click();
+  await slide(tab, '#brush-size', 50);
+  await stroke([0.85, 0.1], [0.85, 0.3]);
+  await shoot(tab, 'create-change');
+  await tab.fill('#edit-prompt', 'a blue star');
+  await dialog.getByRole('button', { name: 'Draw' }).click();
+  await pictures(tab, 'a blue star (changed)').nth(3).waitFor();
+  const changed = await pixels(pictures(tab, 'a blue star (changed)').first());
+  const side = Math.sqrt(original.length);
+  const differ = (isMine) => original.filter((value, place) =>
+    isMine(place % side / side, Math.floor(place / side) / side) && value !== changed[place]).length;
+  assert.equal(differ((x, y) => x >= 0.6 || y >= 0.6), 0, 'what was not painted over is as it was');
+  assert.ok(differ((x, y) => x < 0.5 && y < 0.5) > 20, 'what was painted over is another');
+
+  // With the keyboard: a line to the right.
+  await pictures(tab, 'a red apple').first().click();
+  await tab.locator('#viewer').getByRole('button', { name: 'Change' }).click();
+  await canvas.focus();
+  for (const key of ['Space', ...Array(6).fill('ArrowRight'), 'Space']) await tab.keyboard.press(key);
+  assert.equal(await tab.inputValue('#strength'), '1');
+  assert.match(await tab.textContent('#announcer'), /brush is up/);
+  await dialog.getByRole('button', { name: 'Clear' }).click();
+  assert.equal(await tab.inputValue('#strength'), '0.7');
+  await tab.fill('#edit-prompt', '');
+  await dialog.getByRole('button', { name: 'Draw' }).click();
+  await dialog.getByText('Say what the picture is to show.').waitFor();
+  await tab.keyboard.press('Escape');
+}
+
 async function blends({ tab }) {
   const choose = async (title, action) => {
     await pictures(tab, title).first().click();
@@ -154,6 +216,7 @@ export const checks = [
   ['describes a picture', describes],
   ['cancels', cancels],
   ['draws as one types', drawsAsOneTypes],
+  ['changes what is painted over', changes],
   ['invents pairs and varies', inventsAndVaries],
   ['blends', blends],
   ['a reload keeps what was there', keepsItsState],

@@ -10,7 +10,8 @@ use trefoil_core::Picture;
 use crate::auth::{RateLimiter, Token};
 use crate::catalogue::Pictures;
 use crate::config::Config;
-use crate::error::{ApiError, chain};
+use crate::copied::Copied;
+use crate::error::ApiError;
 use crate::jobs::Jobs;
 use crate::metrics::Metrics;
 use crate::paint::model::Loaded;
@@ -28,9 +29,12 @@ pub(crate) struct Painter {
 
 impl Painter {
     fn open(config: &Config) -> Result<Self, ApiError> {
-        let (folder, one_step) = (&*config.model, config.one_step.as_deref());
-        let loaded = Loaded::open(folder, folder, one_step, &config.device);
-        let loaded = loaded.map_err(|e| loading(folder, &e))?;
+        let folder = &*config.model;
+        let copied = Copied::if_small(folder);
+        let one_step = config.one_step.as_deref().map(Copied::if_small);
+        let generator = one_step.as_ref().map(Copied::path);
+        let loaded = Loaded::open(copied.path(), folder, generator, &config.device);
+        let loaded = loaded.map_err(|error| loading(&copied, folder, &error))?;
         Ok(Self { name: "unidiffuser", current: RwLock::new(Arc::new(loaded)) })
     }
 
@@ -45,8 +49,8 @@ impl Painter {
     }
 }
 
-fn loading(folder: &Path, error: &dyn std::error::Error) -> ApiError {
-    ApiError::Internal(format!("{}: {}", folder.display(), chain(error)))
+fn loading(copied: &Copied, folder: &Path, error: &dyn std::error::Error) -> ApiError {
+    ApiError::Internal(format!("{}: {}", folder.display(), copied.explain(error)))
 }
 
 /// Everything; cheap to clone.

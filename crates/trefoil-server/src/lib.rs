@@ -14,6 +14,7 @@ mod app;
 pub mod auth;
 mod catalogue;
 pub mod config;
+mod copied;
 mod drawing;
 mod error;
 mod extract;

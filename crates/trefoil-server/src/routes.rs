@@ -36,7 +36,7 @@ struct Api;
 
 /// All routes with their description.
 pub(crate) fn router(app: &App) -> Router {
-    let (open, mut api) = described().split_for_parts();
+    let (open, mut api) = described(app).split_for_parts();
     api.info.version = env!("CARGO_PKG_VERSION").into();
     let components = api.components.get_or_insert_default();
     let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
@@ -55,20 +55,24 @@ pub(crate) fn router(app: &App) -> Router {
 }
 
 /// All routes that programs use.
-fn described() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(Api::openapi())
-        .merge(images::router())
-        .merge(embeddings::router())
+fn described(app: &App) -> OpenApiRouter<App> {
+    // These wait for a database at most; the others have limits of their own, or take as long as a model is large.
+    let prompt = OpenApiRouter::new()
         .merge(search::router())
         .merge(explain::router())
         .merge(events::router())
         .merge(items::router())
         .merge(users::router())
         .merge(jobs::router())
+        .merge(health::router())
+        .layer(from_fn_with_state(app.clone(), trace::limit));
+    OpenApiRouter::with_openapi(Api::openapi())
+        .merge(images::router())
+        .merge(embeddings::router())
+        .merge(prompt)
         .merge(models::router())
         .merge(runs::router())
         .merge(backup::router())
-        .merge(health::router())
 }
 
 /// What is answered until the models are loaded.

@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 use uditsr::recommender::Answer;
 use uditsr::{Error as ShopError, Recommender};
 
+use crate::copied::Copied;
 use crate::error::ApiError;
 use crate::metrics::{Metrics, Model};
 use crate::store::ledger::{Change, Entry, Ledger};
@@ -67,7 +68,9 @@ impl Shop {
         metrics: Arc<Metrics>,
     ) -> Result<Self, ApiError> {
         let open = |(name, folder): (&'static str, &std::path::PathBuf)| {
-            let variant = Variant::open(name, folder, folder)?;
+            let copied = Copied::if_small(folder);
+            let variant = Variant::open(name, copied.path(), folder);
+            let variant = variant.map_err(|error| ApiError::Internal(copied.explain(&error)))?;
             variant.follow(&ledger, &metrics)?;
             Ok(RwLock::new(Arc::new(variant)))
         };
@@ -128,18 +131,28 @@ impl Shop {
 
     /// Adds changes. When this returns they are durable, and the next answer knows them.
     pub(crate) async fn append(&self, changes: Vec<Change>) -> Result<Vec<Entry>, ApiError> {
-        for change in &changes {
-            if let Change::Event(event) = change {
-                let model = Model { model: NAMES[self.slot_of(Some(&event.user))].into() };
-                let metrics = &self.shared.metrics;
-                metrics.events.get_or_create(&model).inc();
-                if let Some(rank) = self.clicks.rank(&event.user, &event.item) {
-                    metrics.clicks.get_or_create(&model).inc();
-                    metrics.click_ranks.get_or_create(&model).inc_by(1.0 / (rank + 1) as f64);
-                }
-            }
+        let about = |change: &Change| match change {
+            Change::Event(event) => Some((event.user.clone(), event.item.clone())),
+            _ => None,
+        };
+        let events: Vec<_> = changes.iter().map(about).collect();
+        let entries = self.command(|reply| Command::Append { changes, reply }).await?;
+        let accepted = events.into_iter().zip(&entries).filter(|(_, entry)| !entry.is_duplicate);
+        for (user, item) in accepted.filter_map(|(event, _)| event) {
+            self.count(&user, &item);
         }
-        self.command(|reply| Command::Append { changes, reply }).await
+        Ok(entries)
+    }
+
+    /// Counts an event that was accepted.
+    fn count(&self, user: &str, item: &str) {
+        let model = Model { model: NAMES[self.slot_of(Some(user))].into() };
+        let metrics = &self.shared.metrics;
+        metrics.events.get_or_create(&model).inc();
+        if let Some(rank) = self.clicks.rank(user, item) {
+            metrics.clicks.get_or_create(&model).inc();
+            metrics.click_ranks.get_or_create(&model).inc_by(1.0 / (rank + 1) as f64);
+        }
     }
 
     /// Deletes the events of a user, and lets the recommenders forget. Returns the number of events.

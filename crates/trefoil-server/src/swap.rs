@@ -1,20 +1,16 @@
 //! Another model in the place of one that answers.
 //!
-//! The new one is copied first: a training that writes into the folder meanwhile, or a file that is cut while it is
-//! mapped into memory, cannot harm the process. Then it is loaded and has to answer. Only then it takes the place, and
-//! what has begun ends with the old one.
+//! The new one is [`Copied`] first, loaded, and has to answer. Only then it takes the place, and what has begun ends
+//! with the old one.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::app::{App, blocking};
-use crate::error::{ApiError, chain};
+use crate::copied::Copied;
+use crate::error::ApiError;
 use crate::metrics::Ended;
 use crate::paint::model::Loaded;
 use crate::shop::NAMES;
-
-/// Deepest folder of a model.
-const DEPTH: usize = 8;
 
 /// Loads the model of a name from a folder below that of `--models`, or again from where it was.
 ///
@@ -69,8 +65,9 @@ fn below(app: &App, folder: &Path) -> Result<PathBuf, ApiError> {
     Ok(found)
 }
 
-fn unusable(error: &dyn std::error::Error) -> ApiError {
-    ApiError::Conflict(format!("the model cannot be used, the old one stays: {}", chain(error)))
+fn unusable(copied: &Copied, error: &dyn std::error::Error) -> ApiError {
+    let text = copied.explain(error);
+    ApiError::Conflict(format!("the model cannot be used, the old one stays: {text}"))
 }
 
 async fn painting(app: &App, folder: Option<PathBuf>) -> Result<(), ApiError> {
@@ -78,11 +75,11 @@ async fn painting(app: &App, folder: Option<PathBuf>) -> Result<(), ApiError> {
     let (device, one_step) = (app.config().device.clone(), app.config().one_step.clone());
     let loaded = blocking(move || {
         let generator = one_step.as_deref().map(copy).transpose()?;
-        let generator = generator.as_ref().map(tempfile::TempDir::path);
-        let copy = copy(&folder)?;
-        let loaded = Loaded::open(copy.path(), &folder, generator, &device);
-        let loaded = loaded.map_err(|e| unusable(&e))?;
-        loaded.warm_up().map_err(|error| unusable(&error))?;
+        let copied = copy(&folder)?;
+        let one_step = generator.as_ref().map(Copied::path);
+        let loaded = Loaded::open(copied.path(), &folder, one_step, &device);
+        let loaded = loaded.map_err(|error| unusable(&copied, &error))?;
+        loaded.warm_up().map_err(|error| unusable(&copied, &error))?;
         Ok(loaded)
     })
     .await?;
@@ -95,10 +92,10 @@ async fn answering(app: &App, slot: usize, folder: Option<PathBuf>) -> Result<()
     let folder = folder.unwrap_or_else(|| shop.variant(slot).folder.clone());
     let task = app.clone();
     let variant = blocking(move || {
-        let copy = copy(&folder)?;
-        task.shop()?.prepare(slot, copy.path(), &folder).map_err(|error| match error {
+        let copied = copy(&folder)?;
+        task.shop()?.prepare(slot, copied.path(), &folder).map_err(|error| match error {
             ApiError::Conflict(_) | ApiError::Unavailable(_) => error,
-            other => unusable(&other),
+            other => unusable(&copied, &other),
         })
     })
     .await?;
@@ -106,32 +103,11 @@ async fn answering(app: &App, slot: usize, folder: Option<PathBuf>) -> Result<()
     shop.install(slot, variant).await
 }
 
-/// A copy that nobody else writes to.
-fn copy(folder: &Path) -> Result<tempfile::TempDir, ApiError> {
-    let fail = |error: std::io::Error| {
+fn copy(folder: &Path) -> Result<Copied, ApiError> {
+    Copied::of(folder).map_err(|error| {
         ApiError::Conflict(format!(
             "{} cannot be read, the old model stays: {error}",
             folder.display()
         ))
-    };
-    let copy = tempfile::tempdir().map_err(fail)?;
-    copy_folder(folder, copy.path(), 0).map_err(fail)?;
-    Ok(copy)
-}
-
-fn copy_folder(from: &Path, to: &Path, depth: usize) -> std::io::Result<()> {
-    if depth > DEPTH {
-        return Err(std::io::Error::other("its folders are too deep"));
-    }
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if fs::metadata(entry.path())?.is_dir() {
-            fs::create_dir(&target)?;
-            copy_folder(&entry.path(), &target, depth + 1)?;
-        } else {
-            fs::copy(entry.path(), &target)?;
-        }
-    }
-    Ok(())
+    })
 }

@@ -3,6 +3,7 @@
 import { announce, byId, el, say } from './dom.js';
 import * as blend from './blend.js';
 import { start as startDrop } from './drop.js';
+import * as edit from './edit.js';
 import * as gallery from './gallery.js';
 import * as instant from './instant.js';
 import { base64Of } from './png.js';
@@ -91,8 +92,17 @@ async function vary(picture) {
   await gallery.draw({ task: 'variations', request, title, count: request.n }).catch(complain);
 }
 
+function change(picture) {
+  edit.open(picture, async ({ prompt, mask, strength }) => {
+    const request = { image: picture.base64, prompt, strength, ...common('edit') };
+    if (mask) request.mask = mask;
+    const title = `${prompt} (changed)`;
+    await gallery.draw({ task: 'edits', request, title, count: request.n }).catch(complain);
+  });
+}
+
 async function describe(picture) {
-  const request = { image: picture.base64, n: CAPTIONS };
+  const request = { image: picture.base64, n: CAPTIONS, seed: seed() };
   const shown = el('img', { class: 'thumbnail', src: picture.src, alt: 'the picture that is described' });
   await gallery.draw({ task: 'captions', request, title: picture.name, count: CAPTIONS, picture: shown })
     .catch((error) => say(byId('open-error'), error.message));
@@ -123,6 +133,7 @@ function open({ bytes, kind, name }) {
     el('p', { text: settings ? 'Drawn here or by a relative: its settings are in the form.' : 'It carries no settings.' }),
     el('div', { class: 'row wrap' },
       el('button', { type: 'button', text: 'Variations', onclick: () => vary(picture) }),
+      el('button', { type: 'button', text: 'Change', onclick: () => change(picture) }),
       el('button', { type: 'button', text: 'Blend: first', onclick: () => blend.put(0, picture) }),
       el('button', { type: 'button', text: 'Blend: second', onclick: () => blend.put(1, picture) }),
       el('label', { class: 'link', for: 'file', text: 'Another file' }, byId('file'))));
@@ -169,6 +180,7 @@ function listenToPictures() {
   const on = (name, act) => document.addEventListener(name, ({ detail }) => act(detail));
   on('use-settings', (picture) => restore(picture.settings));
   on('use-vary', vary);
+  on('use-edit', change);
   on('use-describe', describe);
   on('use-seed', (value) => {
     state.create.seed = String(value);

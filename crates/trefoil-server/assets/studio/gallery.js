@@ -10,6 +10,7 @@ import { view } from './viewer.js';
 const NAMES = {
   generations: 'drawn',
   variations: 'variations',
+  edits: 'changed',
   pairs: 'invented pairs',
   captions: 'described',
   blends: 'blend',

@@ -7,6 +7,7 @@ import { described } from './settings.js';
 const ACTIONS = [
   ['Use settings', 'use-settings', (picture) => picture.settings],
   ['Variations', 'use-vary', () => true],
+  ['Change', 'use-edit', () => true],
   ['Describe', 'use-describe', () => true],
   ['Blend: first', 'use-first', () => true],
   ['Blend: second', 'use-second', () => true],

@@ -1,6 +1,6 @@
-//! A line of the log and the metrics of each request; never its body.
+//! A line of the log and the metrics of each request, never its body; and the end of one that takes too long.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue};
@@ -8,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use crate::app::{App, random_id};
+use crate::error::ApiError;
 use crate::metrics::{Answered, Route};
 
 /// The header that names a request.
@@ -46,6 +47,14 @@ pub(crate) async fn trace(State(app): State<App>, request: Request, next: Next) 
     app.metrics.requests.get_or_create(&answered).inc();
     app.metrics.request_seconds.get_or_create(&Route { route, method }).observe(seconds);
     response
+}
+
+/// Gives up a request that is not answered in time: a database may be there and not say a word.
+pub(crate) async fn limit(State(app): State<App>, request: Request, next: Next) -> Response {
+    let limits = &app.config().limits;
+    let seconds = limits.body_seconds + limits.request_seconds;
+    let answer = tokio::time::timeout(Duration::from_secs(seconds), next.run(request)).await;
+    answer.unwrap_or_else(|_| ApiError::Timeout(seconds).into_response())
 }
 
 /// Notes in the log that a client left before its answer.

@@ -41,66 +41,29 @@ async fn draw(app: &App, request: impl Drawing) -> Result<Json<Drawn>, ApiError>
     blocking(move || render(&order, output)).await.map(Json)
 }
 
-/// Draw pictures for a prompt
-#[utoipa::path(post, path = "/v1/images/generations", tag = "pictures", request_body = ImageRequest,
-    responses((status = 200, body = Drawn), (status = 429, description = "The queue is full")))]
-async fn generations(
-    State(app): State<App>,
-    Form(request): Form<ImageRequest>,
-) -> Result<Json<Drawn>, ApiError> {
-    draw(&app, request).await
+/// Addresses that differ in what they are asked for.
+macro_rules! addresses {
+    ($($about:tt $name:ident $path:tt $request:ident;)+) => {
+        $(
+            #[doc = $about]
+            #[utoipa::path(post, path = $path, tag = "pictures",
+                request_body(content(($request = "application/json"), ($request = "multipart/form-data"))),
+                responses((status = 200, body = Drawn), (status = 429, description = "The queue is full")))]
+            async fn $name(
+                State(app): State<App>,
+                Form(request): Form<$request>,
+            ) -> Result<Json<Drawn>, ApiError> {
+                draw(&app, request).await
+            }
+        )+
+    };
 }
 
-/// Draw pictures with the meaning of a picture
-#[utoipa::path(post, path = "/v1/images/variations", tag = "pictures",
-    request_body(content((VariationRequest = "application/json"), (VariationRequest = "multipart/form-data"))),
-    responses((status = 200, body = Drawn), (status = 429, description = "The queue is full")))]
-async fn variations(
-    State(app): State<App>,
-    Form(request): Form<VariationRequest>,
-) -> Result<Json<Drawn>, ApiError> {
-    draw(&app, request).await
-}
-
-/// Change a picture, or a part of it
-#[utoipa::path(post, path = "/v1/images/edits", tag = "pictures",
-    request_body(content((EditRequest = "application/json"), (EditRequest = "multipart/form-data"))),
-    responses((status = 200, body = Drawn), (status = 429, description = "The queue is full")))]
-async fn edits(
-    State(app): State<App>,
-    Form(request): Form<EditRequest>,
-) -> Result<Json<Drawn>, ApiError> {
-    draw(&app, request).await
-}
-
-/// Draw pictures between two pictures
-#[utoipa::path(post, path = "/v1/images/blends", tag = "pictures",
-    request_body(content((BlendRequest = "application/json"), (BlendRequest = "multipart/form-data"))),
-    responses((status = 200, body = Drawn), (status = 429, description = "The queue is full")))]
-async fn blends(
-    State(app): State<App>,
-    Form(request): Form<BlendRequest>,
-) -> Result<Json<Drawn>, ApiError> {
-    draw(&app, request).await
-}
-
-/// Describe a picture
-#[utoipa::path(post, path = "/v1/captions", tag = "pictures",
-    request_body(content((CaptionRequest = "application/json"), (CaptionRequest = "multipart/form-data"))),
-    responses((status = 200, body = Drawn), (status = 429, description = "The queue is full")))]
-async fn captions(
-    State(app): State<App>,
-    Form(request): Form<CaptionRequest>,
-) -> Result<Json<Drawn>, ApiError> {
-    draw(&app, request).await
-}
-
-/// Draw pictures with captions, of anything
-#[utoipa::path(post, path = "/v1/pairs", tag = "pictures", request_body = PairRequest,
-    responses((status = 200, body = Drawn), (status = 429, description = "The queue is full")))]
-async fn pairs(
-    State(app): State<App>,
-    Form(request): Form<PairRequest>,
-) -> Result<Json<Drawn>, ApiError> {
-    draw(&app, request).await
+addresses! {
+    "Draw pictures for a prompt" generations "/v1/images/generations" ImageRequest;
+    "Draw pictures with the meaning of a picture" variations "/v1/images/variations" VariationRequest;
+    "Change a picture, or a part of it" edits "/v1/images/edits" EditRequest;
+    "Draw pictures between two pictures" blends "/v1/images/blends" BlendRequest;
+    "Describe a picture" captions "/v1/captions" CaptionRequest;
+    "Draw pictures with captions, of anything" pairs "/v1/pairs" PairRequest;
 }

@@ -51,65 +51,62 @@ pub(crate) struct PastBody {
     query: String,
 }
 
-/// A query.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SearchRequest {
-    /// What is looked for
-    #[schema(example = "music")]
-    query: String,
-    /// The shop's id of the user [default: nobody in particular]
-    user: Option<String>,
-    /// Number of items [default: 10]
-    #[schema(minimum = 1, maximum = 1000)]
-    k: Option<usize>,
-    /// Which items may be answered
-    #[serde(default)]
-    filter: FilterBody,
-    /// Whether items that the user had to do with are left out [default: false]
-    exclude_seen: Option<bool>,
-    /// From 0, the order of the scores, to 1, items as different as possible
-    #[serde(default)]
-    #[schema(minimum = 0, maximum = 1)]
-    diversity: f64,
-    /// What the user just did, oldest first; it counts, and is not kept
-    #[serde(default)]
-    history: Vec<PastBody>,
-    /// Rank all items instead of candidates
-    #[serde(default)]
-    exact: bool,
-    /// Say for each item why it is there
-    #[serde(default)]
-    explain: bool,
+/// Declares a request with fields of its own and those that search and recommendation share.
+macro_rules! request {
+    ($(#[$about:meta])* $name:ident { $($(#[$note:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, Deserialize, ToSchema)]
+        #[serde(deny_unknown_fields)]
+        pub(crate) struct $name {
+            $($(#[$note])* $field: $type,)*
+            /// The shop's id of the user [default: nobody in particular]
+            user: Option<String>,
+            /// Number of items [default: 10]
+            #[schema(minimum = 1, maximum = 1000)]
+            k: Option<usize>,
+            /// Which items may be answered
+            #[serde(default)]
+            filter: FilterBody,
+            /// Whether items that the user had to do with are left out [default: false of a search, true of a
+            /// recommendation]
+            exclude_seen: Option<bool>,
+            /// From 0, the order of the scores, to 1, items as different as possible
+            #[serde(default)]
+            #[schema(minimum = 0, maximum = 1)]
+            diversity: f64,
+            /// What the user just did, oldest first; it counts, and is not kept
+            #[serde(default)]
+            history: Vec<PastBody>,
+            /// Rank all items instead of candidates
+            #[serde(default)]
+            exact: bool,
+            /// Say for each item why it is there
+            #[serde(default)]
+            explain: bool,
+        }
+
+        impl $name {
+            /// The shared fields.
+            fn parts(self) -> Parts {
+                let Self { user, k, filter, exclude_seen, diversity, history, exact, explain, .. } = self;
+                Parts { user, k, filter, exclude_seen, diversity, history, exact, explain }
+            }
+        }
+    };
 }
 
-/// A user.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RecommendRequest {
-    /// The shop's id of the user [default: nobody in particular]
-    user: Option<String>,
-    /// Number of items [default: 10]
-    #[schema(minimum = 1, maximum = 1000)]
-    k: Option<usize>,
-    /// Which items may be answered
-    #[serde(default)]
-    filter: FilterBody,
-    /// Whether items that the user had to do with are left out [default: true]
-    exclude_seen: Option<bool>,
-    /// From 0, the order of the scores, to 1, items as different as possible
-    #[serde(default)]
-    #[schema(minimum = 0, maximum = 1)]
-    diversity: f64,
-    /// What the user just did, oldest first; it counts, and is not kept
-    #[serde(default)]
-    history: Vec<PastBody>,
-    /// Rank all items instead of candidates
-    #[serde(default)]
-    exact: bool,
-    /// Say for each item why it is there
-    #[serde(default)]
-    explain: bool,
+request! {
+    /// A query.
+    SearchRequest {
+        /// What is looked for
+        #[schema(example = "music")]
+        query: String,
+    }
+}
+
+request! {
+    /// A user.
+    RecommendRequest {}
 }
 
 /// An item.
@@ -178,6 +175,7 @@ pub(crate) struct HitBody {
 }
 
 /// The parts of requests that mean the same in all of them.
+#[derive(Default)]
 struct Parts {
     user: Option<String>,
     k: Option<usize>,
@@ -186,6 +184,7 @@ struct Parts {
     diversity: f64,
     history: Vec<PastBody>,
     exact: bool,
+    explain: bool,
 }
 
 impl Parts {
@@ -275,6 +274,25 @@ pub(super) fn json(value: &impl Serialize) -> Result<Value, ApiError> {
     serde_json::to_value(value).map_err(|error| ApiError::Internal(error.to_string()))
 }
 
+/// Lets a recommender search, or recommend where there is no query.
+async fn answer(
+    app: &App,
+    kind: &'static str,
+    query: Option<String>,
+    parts: Parts,
+) -> Result<Json<AnswerBody>, ApiError> {
+    let explain = parts.explain;
+    let (user, k, options) = parts.options(app)?;
+    let explained = explain.then(|| (user.clone(), query.clone(), options.clone()));
+    let who = user.clone();
+    let ask = move |shop: &uditsr::Recommender| match &query {
+        Some(query) => shop.search(who.as_deref(), query, k, &options),
+        None => shop.recommend(who.as_deref(), k, &options),
+    };
+    let answered = app.shop()?.ask(kind, user, ask).await?;
+    body(app, answered, explained).await
+}
+
 /// Items for a query
 #[utoipa::path(post, path = "/v1/search", tag = "shop", request_body = SearchRequest,
     responses((status = 200, body = AnswerBody)))]
@@ -282,19 +300,12 @@ async fn search(
     State(app): State<App>,
     Input(request): Input<SearchRequest>,
 ) -> Result<Json<AnswerBody>, ApiError> {
-    let SearchRequest { query, user, k, filter, exclude_seen, diversity, history, exact, explain } =
-        request;
+    let query = request.query.clone();
     check_words("query", &query)?;
     if app.config().logs_prompts {
         tracing::info!(query, "search");
     }
-    let parts = Parts { user, k, filter, exclude_seen, diversity, history, exact };
-    let (user, k, options) = parts.options(&app)?;
-    let explained = explain.then(|| (user.clone(), Some(query.clone()), options.clone()));
-    let who = user.clone();
-    let ask = move |shop: &uditsr::Recommender| shop.search(who.as_deref(), &query, k, &options);
-    let answered = app.shop()?.ask("search", user, ask).await?;
-    body(&app, answered, explained).await
+    answer(&app, "search", Some(query), request.parts()).await
 }
 
 /// Items for a user
@@ -304,15 +315,7 @@ async fn recommend(
     State(app): State<App>,
     Input(request): Input<RecommendRequest>,
 ) -> Result<Json<AnswerBody>, ApiError> {
-    let RecommendRequest { user, k, filter, exclude_seen, diversity, history, exact, explain } =
-        request;
-    let parts = Parts { user, k, filter, exclude_seen, diversity, history, exact };
-    let (user, k, options) = parts.options(&app)?;
-    let explained = explain.then(|| (user.clone(), None, options.clone()));
-    let who = user.clone();
-    let ask = move |shop: &uditsr::Recommender| shop.recommend(who.as_deref(), k, &options);
-    let answered = app.shop()?.ask("recommend", user, ask).await?;
-    body(&app, answered, explained).await
+    answer(&app, "recommend", None, request.parts()).await
 }
 
 /// Items like an item
@@ -323,8 +326,7 @@ async fn similar(
     Input(request): Input<SimilarRequest>,
 ) -> Result<Json<AnswerBody>, ApiError> {
     let SimilarRequest { item, k, filter, diversity } = request;
-    let (history, exclude_seen, exact) = (Vec::new(), None, false);
-    let parts = Parts { user: None, k, filter, exclude_seen, diversity, history, exact };
+    let parts = Parts { k, filter, diversity, ..Parts::default() };
     let (_, k, options) = parts.options(&app)?;
     let ask = move |shop: &uditsr::Recommender| shop.similar(&item, k, &options);
     let answered = app.shop()?.ask("similar", None, ask).await?;

@@ -31,6 +31,8 @@ const FILES: &[(&str, &str, &[u8])] = &[
     file!("create.js", "text/javascript"),
     file!("dom.js", "text/javascript"),
     file!("drop.js", "text/javascript"),
+    file!("easel.js", "text/javascript"),
+    file!("edit.js", "text/javascript"),
     file!("find.js", "text/javascript"),
     file!("gallery.js", "text/javascript"),
     file!("instant.js", "text/javascript"),

@@ -4,18 +4,28 @@
 //! transaction, as the one writer of the embedded database does; so numbers of changes are visible in their order, and
 //! a server that follows them misses none.
 
+mod tls;
+
 use std::time::Duration;
 
-use ::postgres::{Client, Config, GenericClient, IsolationLevel, NoTls};
+use ::postgres::{Client, Config, GenericClient, IsolationLevel};
 use parking_lot::Mutex;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use self::tls::Wanted;
 
 use super::{Backend, Pair, Result, StoreError, Table, Transaction, Visit};
+use crate::error::chain;
 
 /// Key of the advisory lock: "trefoil" as a number.
 const LOCK: i64 = 0x74_7265_666f_696c;
 /// Connections that are kept open.
 const IDLE: usize = 8;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time until what was sent must have been received.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(15);
+/// Set for each connection: somebody who holds a lock for longer makes requests fail, not wait for ever.
+const SETTINGS: &str = "set lock_timeout = '3s'";
 /// Pairs of a snapshot that are fetched at once.
 const PAGE: usize = 1000;
 
@@ -37,30 +47,36 @@ create or replace view trefoil_events as
 /// Connections to a database.
 pub struct Postgres {
     config: Config,
+    tls: MakeRustlsConnect,
     place: String,
     idle: Mutex<Vec<Client>>,
 }
 
 /// What the server of the database says, and not only that it said something.
 fn unavailable(error: ::postgres::Error) -> StoreError {
-    let message = error.as_db_error().map_or_else(|| error.to_string(), |e| e.message().to_owned());
+    let message = error.as_db_error().map_or_else(|| chain(&error), |e| e.message().to_owned());
     StoreError::Unavailable(message)
 }
 
 impl Postgres {
-    /// Connects to `postgres://USER:PASSWORD@HOST:PORT/NAME`, and makes the tables where they are not there.
+    /// Connects to `postgres://USER:PASSWORD@HOST:PORT/NAME`, and makes the tables where they are not there. The
+    /// parameters `sslmode` and `sslrootcert` mean what they do to other programs: by default a connection is encrypted
+    /// where the database offers it, and `verify-full` makes sure of whom one talks to.
     ///
     /// # Errors
     /// [`StoreError::Open`].
     pub fn open(address: &str) -> Result<Self> {
         let shown = address.rsplit_once('@').map_or(address, |(_, rest)| rest);
+        let shown = shown.split_once('?').map_or(shown, |(place, _)| place);
         let place = format!("postgres://{}", shown.trim_start_matches("postgres://"));
         let fail = |reason: String| StoreError::Open { place: place.clone(), reason };
-        let mut config: Config =
-            address.parse().map_err(|e: ::postgres::Error| fail(e.to_string()))?;
+        let (wanted, address) = Wanted::take(address).map_err(fail)?;
+        let tls = wanted.connector().map_err(fail)?;
+        let mut config: Config = address.parse().map_err(|e: ::postgres::Error| fail(chain(&e)))?;
         config.connect_timeout(CONNECT_TIMEOUT).keepalives_idle(Duration::from_secs(30));
-        config.application_name("trefoil");
-        let store = Self { config, place: place.clone(), idle: Mutex::default() };
+        config.tcp_user_timeout(UNACKNOWLEDGED).application_name("trefoil");
+        config.ssl_mode(wanted.mode);
+        let store = Self { config, tls, place: place.clone(), idle: Mutex::default() };
         let mut client = store.connect().map_err(|error| fail(error.to_string()))?;
         // Two servers that start together would both make the table.
         let schema =
@@ -71,7 +87,9 @@ impl Postgres {
     }
 
     fn connect(&self) -> Result<Client> {
-        self.config.connect(NoTls).map_err(unavailable)
+        let mut client = self.config.connect(self.tls.clone()).map_err(unavailable)?;
+        client.batch_execute(SETTINGS).map_err(unavailable)?;
+        Ok(client)
     }
 
     /// Runs `work` on a connection. One that was lost while it waited is replaced, once.

@@ -9,6 +9,7 @@ use trefoil_core::fs;
 use trefoil_server::auth::Token;
 use trefoil_server::{Config, Limits, ServeError, Sheet};
 
+use super::state::Place;
 use crate::Answer;
 use crate::args::{ModelArgs, at_least_one};
 use crate::hints::hinted;
@@ -41,16 +42,8 @@ pub(crate) struct ServeArgs {
     /// Address and port; port 0 is any that is free
     #[arg(long, env = "TREFOIL_BIND", default_value = "127.0.0.1:8080", value_name = "ADDR:PORT")]
     bind: SocketAddr,
-    /// Folder of what is kept, or address of a PostgreSQL database for several servers
-    /// [default: trefoil in the folder of the user's state]
-    #[arg(
-        long,
-        visible_alias = "database",
-        env = "TREFOIL_STATE",
-        hide_env_values = true,
-        value_name = "DIR|URL"
-    )]
-    state: Option<String>,
+    #[command(flatten)]
+    place: Place,
     /// Name of this server among those of one database
     #[arg(long, env = "TREFOIL_NAME", default_value = "main", value_name = "NAME")]
     name: String,
@@ -122,6 +115,9 @@ struct Bounds {
     /// Seconds until a request must be answered
     #[arg(long, default_value = "120", value_name = "S")]
     timeout: u64,
+    /// Seconds until the body of a request must be there
+    #[arg(long, default_value = "30", value_name = "S")]
+    body_timeout: u64,
     /// Seconds that requests which have begun get when the server stops
     #[arg(long, default_value = "20", value_name = "S")]
     grace: u64,
@@ -189,6 +185,7 @@ impl ServeArgs {
         let limits = Limits {
             body: self.bounds.body << 20,
             request_seconds: self.bounds.timeout,
+            body_seconds: self.bounds.body_timeout,
             grace_seconds: self.bounds.grace,
             connections: self.bounds.connections,
             jobs: (Limits::default().jobs.0, i64::from(self.bounds.keep_jobs) * 3600),
@@ -196,7 +193,7 @@ impl ServeArgs {
         };
         Ok(Config {
             bind: self.bind,
-            state: self.state.map_or_else(default_state, Ok)?,
+            state: self.place.place()?,
             name: self.name,
             model: model::find(self.model.model.as_deref(), talk)?,
             one_step: self.models.one_step,
@@ -241,21 +238,6 @@ fn tokens(file: Option<&Path>) -> anyhow::Result<Vec<Token>> {
         tokens.extend(parse(&text, TOKENS)?);
     }
     Ok(tokens)
-}
-
-/// The folder of the user's state, after the XDG specification.
-pub(super) fn default_state() -> anyhow::Result<String> {
-    let variable =
-        |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let folder =
-        variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")));
-    let folder = folder.ok_or_else(|| {
-        hinted("no folder to keep the state in", "name one with `--state DIR` or in TREFOIL_STATE")
-    })?;
-    let folder = folder.join("trefoil");
-    folder.into_os_string().into_string().map_err(|_| {
-        hinted("the folder of the state is not UTF-8", "name another with `--state DIR`")
-    })
 }
 
 /// The pictures of the shop that comes with Trefoil, found beside its model.

@@ -9,7 +9,6 @@ use trefoil_server::auth::{Scope, Token};
 use trefoil_server::store::tokens::TokenBook;
 use trefoil_server::store::{self, Backend, StoreError, dump};
 
-use super::serve::default_state;
 use crate::Answer;
 use crate::hints::hinted;
 use crate::output::{self, Talk};
@@ -23,8 +22,8 @@ pub(crate) struct StateArgs {
 
 /// Which state.
 #[derive(Debug, Args)]
-struct Place {
-    /// Folder of what is kept, or address of a PostgreSQL database
+pub(super) struct Place {
+    /// Folder of what is kept, or address of a PostgreSQL database, which several servers can share
     /// [default: trefoil in the folder of the user's state]
     #[arg(
         long,
@@ -37,9 +36,13 @@ struct Place {
 }
 
 impl Place {
+    /// The folder or the address.
+    pub(super) fn place(&self) -> anyhow::Result<String> {
+        self.state.clone().map_or_else(default_state, Ok)
+    }
+
     fn open(&self) -> anyhow::Result<Arc<dyn Backend>> {
-        let place = self.state.clone().map_or_else(default_state, Ok)?;
-        store::open(&place).map_err(|error| {
+        store::open(&self.place()?).map_err(|error| {
             let hint = match &error {
                 StoreError::Open { reason, .. } if reason.contains("in use") => {
                     "a running server has it: `curl http://ADDRESS/v1/backup -o FILE` backs it up, or stop it first"
@@ -52,6 +55,21 @@ impl Place {
             hinted(error.to_string(), hint)
         })
     }
+}
+
+/// The folder of the user's state, after the XDG specification.
+fn default_state() -> anyhow::Result<String> {
+    let variable =
+        |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let folder =
+        variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")));
+    let folder = folder.ok_or_else(|| {
+        hinted("no folder to keep the state in", "name one with `--state DIR` or in TREFOIL_STATE")
+    })?;
+    let folder = folder.join("trefoil");
+    folder.into_os_string().into_string().map_err(|_| {
+        hinted("the folder of the state is not UTF-8", "name another with `--state DIR`")
+    })
 }
 
 #[derive(Debug, Subcommand)]

@@ -17,11 +17,11 @@ fn a_full_disk_is_said_and_loses_nothing() {
     server.post("/v1/events", &json!({ "id": "first", "user": "ann", "item": "1F3B8" })).ok();
     assert_eq!(server.stop(), Some(0));
     let size = fs::metadata(format!("{state}/state.redb")).unwrap().len();
-    // No file may grow beyond a little more than the database has now; the signal for it is ignored, as a full disk has
-    // none.
+    // No file may grow beyond a little more than the database has now, until there is room; the signal for it is ignored,
+    // as a full disk has none.
     let mut limited = Command::new("sh");
     let blocks = size / 512 + 16;
-    limited.arg("-c").arg(format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\""));
+    limited.arg("-c").arg(format!("trap '' XFSZ; ulimit -S -f {blocks}; exec \"$0\" \"$@\""));
     limited.arg(program().get_program());
     for (name, value) in program().get_envs() {
         match value {
@@ -60,6 +60,17 @@ fn a_full_disk_is_said_and_loses_nothing() {
     assert!(refused > 5, "the disk was never full: {} events", accepted.len());
     // It still answers.
     server.post("/v1/search", &json!({ "query": "guitar" })).ok();
+    // Room makes it work again, without a restart.
+    let id = server.child.id().to_string();
+    let room = Command::new("prlimit").args(["--pid", &id, "--fsize=unlimited"]).status().unwrap();
+    assert!(room.success());
+    let begin = Instant::now();
+    let again = json!({ "id": "with room", "user": "bob", "item": "1F3B8" });
+    while server.post("/v1/events", &again).status != 200 {
+        assert!(begin.elapsed() < Duration::from_secs(10));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    accepted.push("with room".into());
     server.kill();
     let server = Server::start(state, &[]);
     for id in &accepted {

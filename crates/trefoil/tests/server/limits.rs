@@ -134,6 +134,65 @@ fn slow_and_silent_clients_do_not_keep_others_out() {
 }
 
 #[test]
+fn a_body_that_comes_too_slowly_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path().to_str().unwrap(), &["--body-timeout", "1"]);
+    let clock = Instant::now();
+    for (kind, path, pause) in [
+        ("application/json", "/v1/search", 0),
+        ("application/json", "/v1/events", 150),
+        ("multipart/form-data; boundary=b", "/v1/captions", 150),
+    ] {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n\r\n{{",
+            server.address
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        // A sign of life now and then makes it no better.
+        for _ in 0..10 {
+            std::thread::sleep(Duration::from_millis(pause));
+            let _ = stream.write_all(b" ");
+        }
+        let answer = read(stream).unwrap();
+        assert_eq!(
+            (answer.status, answer.json()["error"]["code"].as_str()),
+            (408, Some("slow_body"))
+        );
+    }
+    assert!(clock.elapsed() < Duration::from_secs(10), "{:?}", clock.elapsed());
+}
+
+#[test]
+fn who_does_not_read_answers_keeps_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(folder.path().to_str().unwrap(), &["--connections", "40"]);
+    // More than the buffers of both sides hold, asked for and never read.
+    let greedy: Vec<TcpStream> = (0..20)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.address).unwrap();
+            stream.set_write_timeout(Some(Duration::from_millis(50))).unwrap();
+            for _ in 0..400 {
+                let head =
+                    format!("GET /openapi.json HTTP/1.1\r\nHost: {}\r\n\r\n", server.address);
+                if stream.write_all(head.as_bytes()).is_err() {
+                    break;
+                }
+            }
+            stream
+        })
+        .collect();
+    let clock = Instant::now();
+    for _ in 0..20 {
+        server.post("/v1/search", &json!({ "query": "guitar" })).ok();
+    }
+    assert!(clock.elapsed() < Duration::from_secs(5), "{:?}", clock.elapsed());
+    assert!(server.metric("trefoil_process_resident_memory_bytes") < 1e9);
+    drop(greedy);
+    eventually("they are gone", || server.metric("trefoil_connections") < 3.0);
+}
+
+#[test]
 fn what_takes_too_long_is_given_up() {
     let folder = tempfile::tempdir().unwrap();
     let server =

@@ -12,7 +12,8 @@ use unidiffuser::record::Record;
 
 use super::process::{Server, shop_model, tiny_model};
 
-fn copy(from: &Path, to: &Path) {
+/// Copies a folder.
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -86,7 +87,10 @@ fn a_model_is_swapped_under_load_and_a_bad_one_stays_out() {
                 server.post(&format!("/v1/models/{name}/load"), &json!({ "folder": folder }));
             assert_eq!(answer.status, status, "{name} {folder}: {}", answer.text());
             if status == 409 {
-                assert!(answer.message().contains("the old one stays"), "{}", answer.message());
+                let message = answer.message();
+                assert!(message.contains("the old one stays"), "{message}");
+                let named = models.canonicalize().unwrap().join(folder);
+                assert!(message.contains(named.to_str().unwrap()), "{message}");
             }
         }
         is_over.store(true, Ordering::Relaxed);

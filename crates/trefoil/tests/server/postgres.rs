@@ -1,101 +1,17 @@
-//! Two servers on one PostgreSQL, where it is installed.
+//! Several servers on one PostgreSQL, and what they do when it fails.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tempfile::TempDir;
 
+use super::database::Database;
 use super::jobs::wait;
 use super::process::{Server, program};
 
-/// A database server of the test's own, on a socket of its own.
-struct Database {
-    child: Child,
-    folder: TempDir,
-    port: u16,
-}
-
-/// Where Debian keeps the programs of PostgreSQL.
-fn programs() -> Option<PathBuf> {
-    let versions = fs::read_dir("/usr/lib/postgresql").ok()?;
-    let folders = versions.filter_map(|entry| Some(entry.ok()?.path().join("bin")));
-    folders.filter(|folder| folder.join("initdb").is_file()).max()
-}
-
-/// As a user that PostgreSQL accepts: it does not run as root.
-fn command(program: &Path) -> Command {
-    let is_root = fs::metadata("/proc/self")
-        .is_ok_and(|proc| std::os::unix::fs::MetadataExt::uid(&proc) == 0);
-    if !is_root {
-        return Command::new(program);
-    }
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
-    command
-}
-
-impl Database {
-    fn start() -> Option<Self> {
-        let bin = programs()?;
-        let folder = tempfile::tempdir().unwrap();
-        fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777))
-            .unwrap();
-        let data = folder.path().join("data");
-        let made = command(&bin.join("initdb"))
-            .args(["-A", "trust", "-U", "trefoil", "-D"])
-            .arg(&data)
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = command(&bin.join("postgres"));
-        server.arg("-D").arg(&data).args([
-            "-p",
-            &port.to_string(),
-            "-c",
-            "listen_addresses=127.0.0.1",
-        ]);
-        server.arg("-k").arg(folder.path()).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = server.spawn().unwrap();
-        let begin = Instant::now();
-        let asks = ["-q", "-h", "127.0.0.1", "-p", &port.to_string()].map(String::from);
-        let is_ready =
-            || Command::new(bin.join("pg_isready")).args(&asks).status().unwrap().success();
-        while !is_ready() {
-            assert!(begin.elapsed() < Duration::from_secs(30), "PostgreSQL does not start");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Some(Self { child, folder, port })
-    }
-
-    fn address(&self) -> String {
-        format!("postgres://trefoil@127.0.0.1:{}/postgres", self.port)
-    }
-
-    /// Ends it as `pg_ctl stop -m fast` does.
-    fn stop(&mut self) {
-        let _ = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Database {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
 #[test]
 fn two_servers_share_what_they_know() {
-    let Some(mut database) = Database::start() else {
-        eprintln!(
-            "skipped: 1 test of PostgreSQL, which is not installed (Debian's package `postgresql`)"
-        );
-        return;
-    };
+    let Some(mut database) = Database::start() else { return };
     let address = database.address();
     let a = Server::start(&address, &["--name", "a"]);
     let b = Server::start(&address, &["--name", "b"]);
@@ -159,4 +75,56 @@ fn two_servers_share_what_they_know() {
     assert_eq!(refused.status, 503, "{}", refused.text());
     assert_eq!(a.get("/readyz").status, 503);
     assert_eq!(recommend(&a, "ann"), expected);
+}
+
+#[test]
+fn a_database_that_is_locked_or_silent_is_said_and_loses_nothing() {
+    let Some(database) = Database::start() else { return };
+    let server = Server::start(&database.address(), &["--timeout", "1", "--body-timeout", "1"]);
+    let event = |id: &str| json!({ "id": id, "user": "ann", "item": "1F3B8" });
+    server.post("/v1/events", &event("first")).ok();
+    let search = || server.post("/v1/search", &json!({ "query": "guitar" })).ok();
+
+    // Somebody else locks the table.
+    let sql = "begin; lock table trefoil in access exclusive mode; select pg_sleep(60)";
+    let mut lock = database.psql(sql).stdout(Stdio::null()).spawn().unwrap();
+    let held = "select count(*) from pg_locks where mode = 'AccessExclusiveLock' \
+                and relation = 'trefoil'::regclass and granted";
+    while database.ask(held) != "1" {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let clock = Instant::now();
+    let refused = server.post("/v1/events", &event("locked"));
+    assert!([503, 504].contains(&refused.status), "{}", refused.text());
+    assert!(clock.elapsed() < Duration::from_secs(10), "{:?}", clock.elapsed());
+    search();
+    database.ask(
+        "select pg_terminate_backend(pid) from pg_stat_activity where query like 'begin; lock%'",
+    );
+    lock.wait().unwrap();
+    server.post("/v1/events", &event("after the lock")).ok();
+
+    // The connections are there, and nobody answers.
+    let pids = database.ask(
+        "select string_agg(pid::text, ' ') from pg_stat_activity where application_name = 'trefoil'",
+    );
+    let signal = |name: &str| {
+        assert!(Command::new("kill").arg(name).args(pids.split(' ')).status().unwrap().success());
+    };
+    signal("-STOP");
+    let clock = Instant::now();
+    let refused = server.post("/v1/events", &event("silent"));
+    assert_eq!(refused.status, 504, "{}", refused.text());
+    assert!(clock.elapsed() < Duration::from_secs(8), "{:?}", clock.elapsed());
+    search();
+    signal("-CONT");
+    // Whatever became of those that were not acknowledged, sent again they are there once.
+    for id in ["locked", "silent"] {
+        server.post("/v1/events", &event(id)).ok();
+    }
+    let events = server.get("/v1/users/ann/events").ok()["events"].clone();
+    let mut ids: Vec<_> =
+        events.as_array().unwrap().iter().map(|e| e["id"].as_str().unwrap()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, ["after the lock", "first", "locked", "silent"]);
 }
