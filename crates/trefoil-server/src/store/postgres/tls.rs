@@ -82,14 +82,12 @@ impl Wanted {
     /// A file of certificates that cannot be read or used.
     pub(super) fn connector(&self) -> Result<MakeRustlsConnect, String> {
         let provider = Arc::new(ring::default_provider());
-        let trusted = match self.check {
-            Check::Nothing => None,
-            _ => {
-                let roots = Arc::new(roots(self.root.as_deref())?);
-                let builder =
-                    WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
-                Some(builder.build().map_err(|error| error.to_string())?)
-            }
+        let trusted = if self.check == Check::Nothing {
+            None
+        } else {
+            let roots = Arc::new(roots(self.root.as_deref())?);
+            let builder = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
+            Some(builder.build().map_err(|error| error.to_string())?)
         };
         let verifier = Verifier {
             trusted,
