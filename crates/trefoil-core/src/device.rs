@@ -58,7 +58,7 @@ impl DeviceSpec {
             Self::Cpu => Ok(Device::flex()),
             Self::Auto => Ok(Self::accelerator().unwrap_or_else(Device::flex)),
             #[cfg(feature = "vulkan")]
-            Self::Vulkan(i) => Ok(Device::vulkan(adapter(i))),
+            Self::Vulkan(i) => vulkan(i),
             #[cfg(feature = "cuda")]
             Self::Cuda(i) => Ok(Device::cuda(i)),
             #[cfg(feature = "metal")]
@@ -94,7 +94,7 @@ impl DeviceSpec {
             feature = "vulkan",
             not(any(feature = "cuda", feature = "rocm", feature = "metal"))
         ))]
-        return Some(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice));
+        return vulkan(0).ok();
         #[cfg(not(any(
             feature = "cuda",
             feature = "rocm",
@@ -112,6 +112,27 @@ fn adapter(index: usize) -> burn::tensor::DeviceKind {
         0 => burn::tensor::DeviceKind::DefaultDevice,
         index => burn::tensor::DeviceKind::DiscreteGpu(index),
     }
+}
+
+/// Pinned to Vulkan, whichever compiler of shaders the build has. The framework opens a device once in a process.
+#[cfg(feature = "vulkan")]
+fn vulkan(index: usize) -> Result<Device> {
+    use std::sync::{Mutex, PoisonError};
+
+    use burn::tensor::wgpu::WgpuBackend;
+
+    static OPENED: Mutex<Vec<(usize, Device)>> = Mutex::new(Vec::new());
+
+    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, device)) = opened.iter().find(|(i, _)| *i == index) {
+        return Ok(device.clone());
+    }
+    let options = Device::wgpu_options().device_kind(adapter(index));
+    let device = options.graphics_api(WgpuBackend::Vulkan).init().map_err(|error| {
+        Error::Device { name: DeviceSpec::Vulkan(index).to_string(), reason: error.to_string() }
+    })?;
+    opened.push((index, device.clone()));
+    Ok(device)
 }
 
 /// Computes one number. The framework opens a device at the first use, and panics where it cannot.
