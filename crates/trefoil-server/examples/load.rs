@@ -226,6 +226,7 @@ fn print(mut report: Report, address: &str) -> ExitCode {
         "memory: {:.0} MiB, {slope:+.2} MiB per minute in the last three quarters",
         bytes / f64::from(1 << 20)
     );
+    println!("MiB, highest of each minute: {}", by_minute(&report.memory).join(" "));
     let mut client = Client::new(address);
     let lost = report.accepted.iter().filter(|id| {
         let again = json!({ "id": id, "user": "user-0", "item": ITEMS[0] });
@@ -236,4 +237,13 @@ fn print(mut report: Report, address: &str) -> ExitCode {
     let lost = lost.count();
     println!("events: {} accepted, {lost} lost", report.accepted.len());
     if is_good && lost == 0 { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+fn by_minute(memory: &[(f64, f64)]) -> Vec<String> {
+    let mut highest = BTreeMap::<u64, f64>::new();
+    for (second, bytes) in memory {
+        let minute = highest.entry((second / 60.0) as u64).or_default();
+        *minute = minute.max(bytes / f64::from(1 << 20));
+    }
+    highest.values().map(|most| format!("{most:.0}")).collect()
 }

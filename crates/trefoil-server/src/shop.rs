@@ -125,7 +125,11 @@ impl Shop {
         variant: Arc<Variant>,
         work: impl FnOnce(&Recommender) -> Result<T, E> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let result = self.pool.run(move || work(&variant.recommender.read())).await?;
+        let work = move |threads: &rayon::ThreadPool| {
+            let recommender = variant.recommender.read();
+            threads.install(|| work(&recommender))
+        };
+        let result = self.pool.run(work).await?;
         result.map_err(Into::into)
     }
 
