@@ -33,6 +33,17 @@ pub enum ProblemConfig {
     Unidiffuser(JointConfig),
 }
 
+impl ProblemConfig {
+    /// Whether it says where points start, which are optimised in place of a network.
+    fn has_points(&self) -> bool {
+        match self {
+            Self::Mixture(config) => config.points.is_some(),
+            Self::Edm(config) => config.points.is_some(),
+            Self::Scenes(_) | Self::Unidiffuser(_) => false,
+        }
+    }
+}
+
 /// A recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -129,6 +140,10 @@ impl Recipe {
         self.objective = Table::new();
         self.plan = Some(plan.clone());
         self.train.validate()?;
+        if self.problem.has_points() && plan.student != StudentKind::Points {
+            let reason = format!("expected none, because `{}` trains a network", self.method);
+            return Err(CoreError::config("problem.points", reason).into());
+        }
         match &self.problem {
             ProblemConfig::Mixture(_) => drop(self.mixture()?),
             ProblemConfig::Edm(config) => config.validate(&plan)?,
@@ -178,7 +193,7 @@ impl Recipe {
                 (objective.fidelity != 0.0, config.observation.is_some(), "observation"),
                 (
                     objective.fake.kind == FakeKind::Reference,
-                    config.points.from.is_some(),
+                    config.points.is_some_and(|points| points.from.is_some()),
                     "points.from",
                 ),
             ];

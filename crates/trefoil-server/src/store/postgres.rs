@@ -78,9 +78,9 @@ impl Postgres {
         config.ssl_mode(wanted.mode);
         let store = Self { config, tls, place: place.clone(), idle: Mutex::default() };
         let mut client = store.connect().map_err(|error| fail(error.to_string()))?;
-        // Two servers that start together would both make the table.
-        let schema =
-            format!("select pg_advisory_lock({LOCK}); {SCHEMA} select pg_advisory_unlock({LOCK});");
+        // Two servers that start together would both make the table. These statements are one transaction, and the
+        // lock is held to its end: the second server must see what the first has made.
+        let schema = format!("select pg_advisory_xact_lock({LOCK}); {SCHEMA}");
         client.batch_execute(&schema).map_err(|e| fail(unavailable(e).to_string()))?;
         store.idle.lock().push(client);
         Ok(store)

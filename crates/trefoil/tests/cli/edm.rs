@@ -183,6 +183,17 @@ fn students_stand_beside_their_teacher() {
         "{table}"
     );
 
+    // What was measured with fewer pictures is measured again, and the student is the same.
+    let weights = path.join("runs/sid-1/model/model.safetensors");
+    let before = std::fs::read(&weights).unwrap();
+    let more = args.map(|arg| if arg == "8" { "9" } else { arg });
+    lines(path, &more);
+    let table = std::fs::read_to_string(path.join("table.md")).unwrap();
+    assert!(table.contains("9 drawn pictures of each seed"), "{table}");
+    let kept = std::fs::read_to_string(path.join("runs/teacher-5-1.json")).unwrap();
+    assert!(kept.contains("9 drawn pictures of each seed"), "{kept}");
+    assert!(std::fs::read(&weights).unwrap() == before);
+
     let args = ["sample", "edm", "runs/sid-1/model", "-o", "a.png"];
     lines(path, &args);
     Picture::open(&path.join("a.png")).unwrap();

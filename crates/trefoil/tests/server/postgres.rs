@@ -9,6 +9,26 @@ use super::database::Database;
 use super::jobs::wait;
 use super::process::{Server, program};
 
+/// A new database is made by one of those that open it together.
+#[test]
+fn many_open_an_empty_database_at_once() {
+    let Some(database) = Database::start() else { return };
+    for round in 0..5 {
+        let begin = |n| {
+            let file = database.folder.path().join(format!("backup-{round}-{n}"));
+            let mut command = program();
+            command.args(["state", "backup"]).arg(file).args(["--state", &database.address()]);
+            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let programs: Vec<_> = (0..6).map(begin).collect();
+        for program in programs {
+            let output = program.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        database.ask("drop table trefoil");
+    }
+}
+
 #[test]
 fn two_servers_share_what_they_know() {
     let Some(mut database) = Database::start() else { return };

@@ -75,9 +75,9 @@ pub struct PicturesConfig {
     /// The teacher's samples, for regression and for `real = "teacher"`.
     #[serde(default)]
     pub teacher_samples: TeacherSamples,
-    /// Pictures, for methods that optimise them.
-    #[serde(default)]
-    pub points: PicturePoints,
+    /// Pictures, for methods that optimise them and no network; absent: 64 of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub points: Option<PicturePoints>,
     /// Pictures of a measurement.
     #[serde(default = "measured")]
     pub measured: usize,
@@ -123,7 +123,7 @@ impl PicturesConfig {
         for (field, value) in [
             ("problem.teacher_samples.count", self.teacher_samples.count),
             ("problem.teacher_samples.steps", self.teacher_samples.steps),
-            ("problem.points.count", self.points.count),
+            ("problem.points.count", self.points.unwrap_or_default().count),
             ("problem.measured", self.measured.saturating_sub(1)),
             ("problem.components", self.components),
         ] {

@@ -289,7 +289,7 @@ impl Problem for PicturesProblem {
 
     fn student_from(&self, fake: &Critic) -> Result<PictureStudent> {
         if self.kind == StudentKind::Points {
-            let shape = [self.config.points.count, self.dims()];
+            let shape = [self.config.points.unwrap_or_default().count, self.dims()];
             let start = self.seed.stream("points", 0).normal_tensor(shape, &self.device);
             let points = Some(Param::from_tensor(start * self.sigma_data()));
             return Ok(PictureStudent { network: None, points });

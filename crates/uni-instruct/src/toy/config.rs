@@ -29,7 +29,7 @@ pub struct Observation {
 }
 
 /// Points that are optimised in place of a network.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Points {
     /// How many.
@@ -78,8 +78,9 @@ pub struct ToyConfig {
     /// Observation, for inverse problems.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observation: Option<Observation>,
-    /// Points, for methods that optimise them.
-    pub points: Points,
+    /// Points, for methods that optimise them and no network; absent: 256 from noise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub points: Option<Points>,
     /// Size of the networks.
     pub network: NetworkConfig,
 }
@@ -93,13 +94,18 @@ impl Default for ToyConfig {
             start_level: 5.0,
             reward: None,
             observation: None,
-            points: Points::default(),
+            points: None,
             network: NetworkConfig::default(),
         }
     }
 }
 
 impl ToyConfig {
+    /// The points of a method that optimises them.
+    pub(super) fn points(&self) -> Points {
+        self.points.unwrap_or_default()
+    }
+
     /// Whether everything fits the mixture.
     ///
     /// # Errors
@@ -112,13 +118,13 @@ impl ToyConfig {
         if self.conditional && mixture.classes() == 0 {
             return bad("conditional", "expected a teacher with labels, found none".into());
         }
-        for label in [self.points.from, self.points.to].into_iter().flatten() {
+        for label in self.points.iter().flat_map(|points| [points.from, points.to]).flatten() {
             if label >= mixture.classes() {
                 let reason = format!("expected a class below {}, found {label}", mixture.classes());
                 return bad("points", reason);
             }
         }
-        if self.points.count == 0 {
+        if self.points().count == 0 {
             return bad("points.count", "expected at least 1, found 0".into());
         }
         if !(self.start_level > 0.0 && self.start_level.is_finite()) {

@@ -99,7 +99,7 @@ impl ToyProblem {
     /// Where points start.
     fn start(&self) -> Tensor<2> {
         let mut stream = self.seed.stream("points", 0);
-        let Points { count, from, .. } = self.config.points;
+        let Points { count, from, .. } = self.config.points();
         if let Some(label) = from {
             return self.draw(&mut stream, &vec![Some(label); count]);
         }
@@ -146,7 +146,7 @@ impl ToyProblem {
         let condition = self.conditions(&mut stream, n);
         let noise = stream.normal_tensor([n, self.dims()], &self.device);
         let samples = tensors::values(self.generate(student, noise, condition.as_ref())?);
-        let labels = vec![self.config.points.to.filter(|_| self.kind == StudentKind::Points); n];
+        let labels = vec![self.config.points().to.filter(|_| self.kind == StudentKind::Points); n];
         let real = self.mixture.sample(&mut self.seed.stream("measure", 1), &labels);
         Ok([samples, real.into_iter().map(f64::from).collect()])
     }
@@ -266,7 +266,7 @@ impl Problem for ToyProblem {
 
     fn conditions(&self, stream: &mut Stream, n: usize) -> Option<Labels> {
         if self.kind == StudentKind::Points {
-            return self.config.points.to.map(|label| vec![label; n]);
+            return self.config.points().to.map(|label| vec![label; n]);
         }
         if !self.config.conditional {
             return None;
@@ -327,7 +327,7 @@ impl Problem for ToyProblem {
     }
 
     fn reference(&self, n: usize) -> Result<(Tensor<2>, Option<Labels>)> {
-        let Some(from) = self.config.points.from else {
+        let Some(from) = self.config.points().from else {
             return Err(self.lacks("a reference (`problem.points.from`)"));
         };
         let student = ToyStudent::points(self.start());

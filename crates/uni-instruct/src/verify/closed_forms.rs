@@ -92,7 +92,7 @@ fn edit_of_nothing() -> Result<Check> {
     };
     let mixture = Mixture::new(&[label(0, -1.0), label(1, 1.0)])?;
     let gradient = |to| -> Result<f64> {
-        let points = Points { count: 64, from: Some(0), to: Some(to) };
+        let points = Some(Points { count: 64, from: Some(0), to: Some(to) });
         let config = ToyConfig { conditional: true, points, ..ToyConfig::default() };
         let kind = (StudentKind::Points, 0);
         let problem = ToyProblem::new("edit", mixture.clone(), config, kind, Seed(1))?;

@@ -310,6 +310,10 @@ fn what_cannot_work_is_one_clear_line() {
             recipe(path, sid, "start_level = 0.0", "duration = 8"),
             ["`problem.start_level`", "found 0"],
         ),
+        (
+            recipe(path, sid, "points = { count = 5 }", "duration = 8"),
+            ["`problem.points`", "expected none, because `sid` trains a network"],
+        ),
         (plain.replace("/data\"]", "/nowhere\"]"), ["nowhere", ""]),
         (plain.replace("/teacher\"", "/absent\""), ["absent", ""]),
         (plain.replace("measured", "measurd"), ["unknown field `measurd`", ""]),

@@ -6,8 +6,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
-use trefoil_core::{Picture, Seed, fs};
+use trefoil_core::{Picture, Seed};
 use trefoil_diffusion::EdmSolverConfig;
 use trefoil_eval::{
     FeatureNetwork, FeaturePrecision, Features, FrechetReport, NEIGHBOURS, PixelPca,
@@ -21,7 +22,7 @@ use uni_instruct::pictures::PicturesConfig;
 use uni_instruct::recipe::ProblemConfig;
 use unidiffuser::features::ClipFeatures;
 
-use super::runs::{Ended, Line, Row, Runs, cell, kept, list_stopped, rows, seeds};
+use super::runs::{Ended, Line, Row, Runs, cell, keep, kept, list_stopped, rows, seeds};
 
 /// Steps with which the teacher is measured.
 const STEPS: [usize; 3] = [1, 5, 18];
@@ -64,6 +65,15 @@ struct Fit {
     milliseconds: f64,
 }
 
+/// Where a measurement is kept, and under which conditions.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    file: &'a Path,
+    /// Name of its picture.
+    picture: &'a str,
+    conditions: &'a str,
+}
+
 /// The data in both feature spaces.
 struct Reference {
     clip: ClipFeatures,
@@ -88,6 +98,7 @@ impl Comparison<'_> {
         runs.begin()?;
         let teacher = Teacher::open(&problem.teacher, runs.device)?;
         let reference = Reference::new(self, &problem, teacher.config.network.resolution)?;
+        let of_teacher = format!("{}\n{}", self.about(&reference), stamp(&problem.teacher)?);
         let mut entries = Vec::new();
         for steps in STEPS {
             for &seed in &runs.seeds {
@@ -99,8 +110,8 @@ impl Comparison<'_> {
                 let file = runs.folder.join(format!("teacher-{steps}-{seed}.json"));
                 let picture = format!("teacher-{steps}");
                 let entry = Entry { row, seed, fit: None, reason: None, training: 0.0 };
-                let Some(entry) =
-                    self.measured(entry, &teacher, &reference, (steps, &file, &picture))?
+                let place = Place { file: &file, picture: &picture, conditions: &of_teacher };
+                let Some(entry) = self.measured(entry, (&teacher, steps), &reference, place)?
                 else {
                     return Ok(None);
                 };
@@ -139,7 +150,8 @@ impl Comparison<'_> {
         reference: &Reference,
     ) -> anyhow::Result<Option<Entry>> {
         let file = self.runs.entry_file(name, seed);
-        if let Some(entry) = kept(&file)? {
+        let conditions = self.runs.conditions(recipe, seed, &self.about(reference))?;
+        if let Some(entry) = kept(&file, &conditions)? {
             return Ok(Some(entry));
         }
         let mut entry = Entry { row: name.into(), seed, fit: None, reason: None, training: 0.0 };
@@ -148,11 +160,12 @@ impl Comparison<'_> {
             Ended::Finished { run, result, .. } => {
                 entry.training = result.seconds;
                 let student = Teacher::open(&run.model_dir(), self.runs.device)?;
-                self.measured(entry, &student, reference, (1, &file, name))
+                let place = Place { file: &file, picture: name, conditions: &conditions };
+                self.measured(entry, (&student, 1), reference, place)
             }
             Ended::Stopped(reason) => {
                 entry.reason = Some(reason);
-                fs::write_json(&file, &entry)?;
+                keep(&file, &conditions, &entry)?;
                 Ok(Some(entry))
             }
         }
@@ -162,11 +175,11 @@ impl Comparison<'_> {
     fn measured(
         &self,
         mut entry: Entry,
-        network: &Teacher,
+        (network, steps): (&Teacher, usize),
         reference: &Reference,
-        (steps, file, picture): (usize, &Path, &str),
+        place: Place<'_>,
     ) -> anyhow::Result<Option<Entry>> {
-        if let Some(entry) = kept(file)? {
+        if let Some(entry) = kept(place.file, place.conditions)? {
             return Ok(Some(entry));
         }
         let Runs { count, ref stop, device, .. } = self.runs;
@@ -185,14 +198,14 @@ impl Comparison<'_> {
         let fit = reference.fit(&drawn, milliseconds)?;
         if entry.seed == self.runs.seeds[0] {
             let grid = Picture::grid(&drawn[..drawn.len().min(SHOWN)], SHOWN.isqrt());
-            self.runs.write(&format!("{picture}.png"), grid)?;
+            self.runs.write(&format!("{}.png", place.picture), grid)?;
         }
         self.runs.talk.note(format_args!(
             "{} {}: Frechet distance {:.3} (CLIP), {:.3} (pixels)",
             entry.row, entry.seed, fit.frechet_clip, fit.frechet_pixels
         ));
         entry.fit = Some(fit);
-        fs::write_json(file, &entry)?;
+        keep(place.file, place.conditions, &entry)?;
         Ok(Some(entry))
     }
 
@@ -206,6 +219,14 @@ impl Comparison<'_> {
             reference.pixels.name()
         )
     }
+}
+
+/// Path and time of the last change: another teacher in the same place is measured again.
+fn stamp(path: &Path) -> anyhow::Result<String> {
+    let changed = path.metadata().and_then(|found| found.modified());
+    let changed = changed.with_context(|| format!("cannot read {}", path.display()))?;
+    let since = changed.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Ok(format!("{}, changed {} ns after 1970", path.display(), since.as_nanos()))
 }
 
 impl Reference {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use burn::tensor::Device;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use trefoil_core::{Picture, Seed, fs, png};
 use trefoil_train::{Outcome, RunFolder, StopFlag};
 use uni_instruct::Recipe;
@@ -95,6 +96,18 @@ impl Runs<'_> {
         self.folder.join(format!("{name}-{seed}"))
     }
 
+    /// What the measurement of a run depends on: its recipe and seed, and how it is measured.
+    pub(super) fn conditions(
+        &self,
+        recipe: &Recipe,
+        seed: u64,
+        measured: &str,
+    ) -> anyhow::Result<String> {
+        let mut recipe = recipe.clone();
+        recipe.train.seed = Seed(seed);
+        Ok(format!("{measured}\n{}", recipe.to_toml()?))
+    }
+
     /// Where the measurement of a run is kept.
     pub(super) fn entry_file(&self, name: &str, seed: u64) -> PathBuf {
         self.folder_of(name, seed).join("model/entry.json")
@@ -110,9 +123,33 @@ impl Runs<'_> {
     }
 }
 
-/// A measurement that was kept.
-pub(super) fn kept<T: DeserializeOwned>(file: &Path) -> anyhow::Result<Option<T>> {
-    Ok(if file.is_file() { Some(fs::read_json(file)?) } else { None })
+/// A measurement in a file, with what it depends on.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept<T> {
+    conditions: String,
+    entry: T,
+}
+
+/// The measurement that was kept, if it was made under the same conditions.
+pub(super) fn kept<T: DeserializeOwned>(
+    file: &Path,
+    conditions: &str,
+) -> anyhow::Result<Option<T>> {
+    if !file.is_file() {
+        return Ok(None);
+    }
+    let kept: Kept<T> = fs::read_json(file)?;
+    Ok(Some(kept).filter(|kept| kept.conditions == conditions).map(|kept| kept.entry))
+}
+
+/// Keeps a measurement.
+pub(super) fn keep<T: Serialize>(
+    file: &Path,
+    conditions: &str,
+    entry: &T,
+) -> trefoil_core::Result<()> {
+    fs::write_json(file, &Kept { conditions: conditions.into(), entry })
 }
 
 /// What every measurement has.

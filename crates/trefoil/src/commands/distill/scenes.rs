@@ -5,14 +5,14 @@ use std::fmt::Write as _;
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
-use trefoil_core::{Picture, Seed, fs};
+use trefoil_core::{Picture, Seed};
 use uni_instruct::Recipe;
 use uni_instruct::distill::Problem as _;
 use uni_instruct::pictures::PictureMeasure;
 use uni_instruct::recipe::ProblemConfig;
 use uni_instruct::scenes::{SceneFit, ScenesConfig, ScenesProblem};
 
-use super::runs::{Ended, Line, Row, Runs, cell, kept, list_stopped, rows, seeds};
+use super::runs::{Ended, Line, Row, Runs, cell, keep, kept, list_stopped, rows, seeds};
 
 /// Principal axes of the pixels.
 const COMPONENTS: usize = 16;
@@ -124,7 +124,9 @@ impl Comparison<'_> {
         measure: &PictureMeasure,
     ) -> anyhow::Result<Option<Entry>> {
         let file = self.0.entry_file(name, seed);
-        if let Some(entry) = kept(&file)? {
+        let measured = format!("{} pictures, teacher with {STEPS} steps", self.0.count);
+        let conditions = self.0.conditions(recipe, seed, &measured)?;
+        if let Some(entry) = kept(&file, &conditions)? {
             return Ok(Some(entry));
         }
         let mut entry = Entry::new(name, seed);
@@ -138,7 +140,7 @@ impl Comparison<'_> {
             }
             Ended::Stopped(reason) => entry.reason = Some(reason),
         }
-        fs::write_json(&file, &entry)?;
+        keep(&file, &conditions, &entry)?;
         Ok(Some(entry))
     }
 
