@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::BufRead as _;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::Once;
 
 use tempfile::TempDir;
 
@@ -43,19 +43,21 @@ const SMALL: [&str; 8] = [
 
 /// A folder with `events.csv`, `items.csv`, `data`, and `run/model`, made once.
 fn trained() -> &'static Path {
-    static FOLDER: OnceLock<TempDir> = OnceLock::new();
-    let folder = FOLDER.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        write_shop(folder.path());
+    static IS_MADE: Once = Once::new();
+    // In the place of a temporary folder, which would be left behind: what is `static` is never dropped.
+    let folder = Path::new(concat!(env!("CARGO_TARGET_TMPDIR"), "/shop"));
+    IS_MADE.call_once(|| {
+        let _ = std::fs::remove_dir_all(folder);
+        std::fs::create_dir_all(folder).unwrap();
+        write_shop(folder);
         let prepare =
             ["prepare", "events.csv", "--catalog", "items.csv", "-o", "data", "--negatives", "5"];
-        let report = lines(folder.path(), &prepare).join("\n");
+        let report = lines(folder, &prepare).join("\n");
         assert!(report.contains("800  kept") && report.contains("48  items in the"), "{report}");
         let train = ["train", "uditsr", "--data", "data", "--run", "run"];
-        assert_eq!(lines(folder.path(), &[&train[..], &SMALL].concat()), ["run/model"]);
-        folder
+        assert_eq!(lines(folder, &[&train[..], &SMALL].concat()), ["run/model"]);
     });
-    folder.path()
+    folder
 }
 
 /// A copy of the model in a folder of its own.

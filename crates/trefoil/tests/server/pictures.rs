@@ -28,7 +28,7 @@ fn sample(colour: [u8; 3]) -> Vec<u8> {
 
 #[test]
 fn a_picture_is_that_of_the_command_line_and_carries_its_settings() {
-    let server = shared();
+    let server: &Server = &shared();
     let request = json!({ "prompt": "a red apple", "seed": 7, "n": 2, "steps": 4, "negative_prompt": "blue" });
     let drawn = draw(server, &request);
     assert_eq!((drawn["seed"].clone(), drawn["data"][1]["index"].clone()), (json!(7), json!(1)));
@@ -64,7 +64,7 @@ fn a_picture_is_that_of_the_command_line_and_carries_its_settings() {
 
 #[test]
 fn company_changes_nobodys_picture() {
-    let server = shared();
+    let server: &Server = &shared();
     let request = |i: u64| json!({ "prompt": format!("thing number {i}"), "seed": i, "n": 1 + i % 3, "steps": 5 });
     let alone: Vec<Value> = (0..6).map(|i| draw(server, &request(i))["data"].clone()).collect();
     let before = server.metric("trefoil_batch_rows_count");
@@ -85,7 +85,7 @@ fn company_changes_nobodys_picture() {
 
 #[test]
 fn pictures_go_in_as_files_and_as_base64() {
-    let server = shared();
+    let server: &Server = &shared();
     let (red, blue) = (sample([200, 20, 20]), sample([20, 20, 200]));
     let fields = [("n", "2"), ("seed", "3"), ("steps", "3")];
     let as_file = server.post_form("/v1/captions", form(&fields, &[("image", &red)])).ok();
@@ -113,7 +113,7 @@ fn pictures_go_in_as_files_and_as_base64() {
 
 #[test]
 fn an_edit_keeps_what_the_mask_keeps() {
-    let server = shared();
+    let server: &Server = &shared();
     let red = sample([200, 20, 20]);
     // The left half is made anew.
     let half = |left, right| {
@@ -141,7 +141,7 @@ fn an_edit_keeps_what_the_mask_keeps() {
 
 #[test]
 fn embeddings_have_length_one_and_both_forms_agree() {
-    let server = shared();
+    let server: &Server = &shared();
     let request = json!({ "input": ["a red apple", "a guitar"], "image": STANDARD.encode(sample([1, 2, 3])) });
     let found = server.post("/v1/embeddings", &request).ok();
     let vectors: Vec<Vec<f32>> = found["data"]
@@ -171,7 +171,7 @@ fn embeddings_have_length_one_and_both_forms_agree() {
 
 #[test]
 fn what_is_wrong_with_a_request_is_said() {
-    let server = shared();
+    let server: &Server = &shared();
     let huge = "word ".repeat(200);
     for (path, request, status, part) in [
         (
@@ -267,7 +267,7 @@ fn a_bomb_is_refused_by_its_header() {
 
 #[test]
 fn the_description_has_every_address_and_the_pages_need_nobody_else() {
-    let server = shared();
+    let server: &Server = &shared();
     let api = server.get("/openapi.json").ok();
     let paths: Vec<&String> = api["paths"].as_object().unwrap().keys().collect();
     for path in [

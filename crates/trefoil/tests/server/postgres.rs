@@ -25,7 +25,7 @@ fn many_open_an_empty_database_at_once() {
             let output = program.wait_with_output().unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
-        database.ask("drop table trefoil");
+        database.ask("drop table trefoil cascade");
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -125,13 +126,30 @@ impl Drop for Server {
     }
 }
 
-/// A server for tests that change nothing of each other's.
-pub(crate) fn shared() -> &'static Server {
-    static SERVER: OnceLock<(Server, TempDir)> = OnceLock::new();
-    &SERVER
-        .get_or_init(|| {
-            let folder = tempfile::tempdir().unwrap();
-            (Server::start(folder.path().to_str().unwrap(), &[]), folder)
-        })
-        .0
+/// A server for tests that change nothing of each other's. It ends with the last test that holds it: what is `static`
+/// is never dropped, and the server would outlive the tests.
+pub(crate) fn shared() -> Arc<Shared> {
+    static SERVER: Mutex<Weak<Shared>> = Mutex::new(Weak::new());
+    let mut server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
+    server.upgrade().unwrap_or_else(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().to_str().unwrap();
+        let new = Arc::new(Shared { server: Server::start(state, &[]), _folder: folder });
+        *server = Arc::downgrade(&new);
+        new
+    })
+}
+
+/// A server with its state.
+pub(crate) struct Shared {
+    server: Server,
+    _folder: TempDir,
+}
+
+impl Deref for Shared {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
 }

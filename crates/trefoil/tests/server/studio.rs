@@ -18,7 +18,7 @@ fn named(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_file_of_the_page_is_there_and_nothing_comes_from_elsewhere() {
-    let server = shared();
+    let server: &Server = &shared();
     let page = server.get("/");
     assert_eq!(page.status, 200);
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
