@@ -22,7 +22,9 @@ use uni_instruct::pictures::PicturesConfig;
 use uni_instruct::recipe::ProblemConfig;
 use unidiffuser::features::ClipFeatures;
 
-use super::runs::{Ended, Line, Row, Runs, cell, keep, kept, list_stopped, rows, seeds};
+use super::runs::{
+    Ended, Line, Row, Runs, cell, conditions, keep, kept, list_stopped, rows, seeds,
+};
 
 /// Steps with which the teacher is measured.
 const STEPS: [usize; 3] = [1, 5, 18];
@@ -150,7 +152,7 @@ impl Comparison<'_> {
         reference: &Reference,
     ) -> anyhow::Result<Option<Entry>> {
         let file = self.runs.entry_file(name, seed);
-        let conditions = self.runs.conditions(recipe, seed, &self.about(reference))?;
+        let conditions = conditions(recipe, seed, &self.about(reference))?;
         if let Some(entry) = kept(&file, &conditions)? {
             return Ok(Some(entry));
         }

@@ -96,18 +96,6 @@ impl Runs<'_> {
         self.folder.join(format!("{name}-{seed}"))
     }
 
-    /// What the measurement of a run depends on: its recipe and seed, and how it is measured.
-    pub(super) fn conditions(
-        &self,
-        recipe: &Recipe,
-        seed: u64,
-        measured: &str,
-    ) -> anyhow::Result<String> {
-        let mut recipe = recipe.clone();
-        recipe.train.seed = Seed(seed);
-        Ok(format!("{measured}\n{}", recipe.to_toml()?))
-    }
-
     /// Where the measurement of a run is kept.
     pub(super) fn entry_file(&self, name: &str, seed: u64) -> PathBuf {
         self.folder_of(name, seed).join("model/entry.json")
@@ -121,6 +109,13 @@ impl Runs<'_> {
         }
         Ok(())
     }
+}
+
+/// What the measurement of a run depends on: its recipe and seed, and how it is measured.
+pub(super) fn conditions(recipe: &Recipe, seed: u64, measured: &str) -> anyhow::Result<String> {
+    let mut recipe = recipe.clone();
+    recipe.train.seed = Seed(seed);
+    Ok(format!("{measured}\n{}", recipe.to_toml()?))
 }
 
 /// A measurement in a file, with what it depends on.

@@ -12,7 +12,9 @@ use uni_instruct::pictures::PictureMeasure;
 use uni_instruct::recipe::ProblemConfig;
 use uni_instruct::scenes::{SceneFit, ScenesConfig, ScenesProblem};
 
-use super::runs::{Ended, Line, Row, Runs, cell, keep, kept, list_stopped, rows, seeds};
+use super::runs::{
+    Ended, Line, Row, Runs, cell, conditions, keep, kept, list_stopped, rows, seeds,
+};
 
 /// Principal axes of the pixels.
 const COMPONENTS: usize = 16;
@@ -125,7 +127,7 @@ impl Comparison<'_> {
     ) -> anyhow::Result<Option<Entry>> {
         let file = self.0.entry_file(name, seed);
         let measured = format!("{} pictures, teacher with {STEPS} steps", self.0.count);
-        let conditions = self.0.conditions(recipe, seed, &measured)?;
+        let conditions = conditions(recipe, seed, &measured)?;
         if let Some(entry) = kept(&file, &conditions)? {
             return Ok(Some(entry));
         }
