@@ -3,10 +3,10 @@
 use std::cell::RefCell;
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
+use burn::tensor::{DType, Gradients, Tensor, TensorData};
 
 use crate::error::{Error, Result};
-use crate::weights::is_narrow;
+use crate::weights::Weight;
 
 /// All float parameters in the order of declaration, as f32.
 pub fn export<M: Module>(module: &M) -> Vec<(String, TensorData)> {
@@ -122,16 +122,16 @@ fn walk<M: Module, A: Ask>(module: &M, ask: A) -> Vec<(String, A::Answer)> {
 ///
 /// # Errors
 /// The first error of `source`, or [`Error::Config`] when it returns another shape.
-pub fn import<M: Module>(
+pub fn import<M: Module, W: Into<Weight>>(
     module: M,
-    source: &mut dyn FnMut(&str, &[usize]) -> Result<TensorData>,
+    source: &mut dyn FnMut(&str, &[usize]) -> Result<W>,
 ) -> Result<M> {
-    struct Mapper<'a> {
+    struct Mapper<'a, W> {
         path: Vec<String>,
-        source: &'a mut dyn FnMut(&str, &[usize]) -> Result<TensorData>,
+        source: &'a mut dyn FnMut(&str, &[usize]) -> Result<W>,
         error: Option<Error>,
     }
-    impl ModuleMapper for Mapper<'_> {
+    impl<W: Into<Weight>> ModuleMapper for Mapper<'_, W> {
         fn enter_module(&mut self, name: &str, _: &str) {
             self.path.push(name.to_string());
         }
@@ -144,25 +144,26 @@ pub fn import<M: Module>(
             }
             let name = self.path.join(".");
             let shape = param.lazy_shape().to_vec();
-            match (self.source)(&name, &shape) {
+            match (self.source)(&name, &shape).map(Into::into) {
                 // A parameter that was never made is not made to be replaced.
-                Ok(data) if data.shape().to_vec() == shape && is_narrow(data.dtype()) => {
-                    let tensor = narrow(data, &param.lazy_device());
+                Ok(weight) if weight.shape() == shape && weight.is_narrow() => {
+                    let tensor = weight.into_tensor(&param.lazy_device());
                     // Gradients do not flow into what has so few bits.
                     Param::initialized(param.id, tensor)
                 }
-                Ok(data) if data.shape().to_vec() == shape && !param.is_initialized() => {
-                    let tensor = Tensor::from_data(data, &param.lazy_device());
-                    Param::initialized(param.id, tensor).set_require_grad(true)
+                Ok(Weight::Floats(data)) if data.shape().to_vec() == shape => {
+                    if !param.is_initialized() {
+                        let tensor = Tensor::from_data(data, &param.lazy_device());
+                        return Param::initialized(param.id, tensor).set_require_grad(true);
+                    }
+                    param.map(|old| {
+                        let device = old.device();
+                        let tracked = old.is_require_grad();
+                        Tensor::from_data(data, &device).set_require_grad(tracked)
+                    })
                 }
-                Ok(data) if data.shape().to_vec() == shape => param.map(|old| {
-                    let device = old.device();
-                    let tracked = old.is_require_grad();
-                    Tensor::from_data(data, &device).set_require_grad(tracked)
-                }),
-                Ok(data) => {
-                    let reason =
-                        format!("expected shape {shape:?}, found {:?}", data.shape().to_vec());
+                Ok(weight) => {
+                    let reason = format!("expected shape {shape:?}, found {:?}", weight.shape());
                     self.error = Some(Error::config(name, reason));
                     param
                 }
@@ -178,13 +179,5 @@ pub fn import<M: Module>(
     match mapper.error {
         Some(error) => Err(error),
         None => Ok(module),
-    }
-}
-
-/// A tensor that keeps the number format of its data.
-fn narrow<const D: usize>(data: TensorData, device: &Device) -> Tensor<D> {
-    match data.dtype() {
-        DType::QFloat(_) => Tensor::from_data(data, device),
-        dtype => Tensor::from_data(data, (device, dtype)),
     }
 }

@@ -26,12 +26,7 @@ fn get<const D: usize>(file: &WeightFile, name: &str) -> Tensor<D> {
 
 /// The tensor as it is held.
 fn held<const D: usize>(file: &WeightFile, name: &str, storage: Storage) -> Tensor<D> {
-    let data = file.get_as(name, storage).unwrap();
-    let device = Device::flex();
-    match data.dtype() {
-        DType::QFloat(_) => Tensor::from_data(data, &device),
-        dtype => Tensor::from_data(data, (&device, dtype)),
-    }
+    file.get_as(name, storage).unwrap().into_tensor(&Device::flex())
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
@@ -214,7 +209,7 @@ fn mapped_weights_are_those_of_the_file_and_changing_them_leaves_it_alone() {
     let transposed = file.tensor("weight").unwrap().transposed().unwrap();
     assert!(transposed.mapped().is_none());
     // The data outlives the file it was opened from.
-    let data = file.get_as("weight", Storage::F32).unwrap();
+    let weight = held::<2>(&file, "weight", Storage::F32);
     drop(file);
-    assert_eq!(data, exact);
+    assert_eq!(weight.into_data(), exact);
 }

@@ -4,6 +4,7 @@
 //! convert the part that a tile needs into a buffer that stays in the cache; sums, activations and everything
 //! between the layers are f32.
 
+mod blocks;
 mod factor;
 mod numbers;
 
@@ -13,6 +14,7 @@ use burn_flex::{FlexQTensor, FlexTensor};
 use half::{bf16, f16};
 use rayon::prelude::*;
 
+pub use self::blocks::Blocks;
 pub(crate) use self::factor::{NarrowFactor, Order};
 use self::numbers::Numbers;
 use crate::buffer::{BLOCK, tensor_of};

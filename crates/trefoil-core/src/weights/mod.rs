@@ -23,8 +23,7 @@ use crate::fs;
 
 pub use self::load::{check_strict, load_strict, load_strict_as, load_tensors};
 pub use self::save::{Store, save};
-pub use self::storage::Storage;
-pub(crate) use self::storage::is_narrow;
+pub use self::storage::{Storage, Weight};
 pub use self::tensor::{Element, StoredTensor};
 pub use self::torch::save_torch;
 
@@ -183,16 +182,16 @@ impl WeightFile {
     ///
     /// # Errors
     /// As [`Self::get`], and [`Error::NonFinite`] when a number is too large for the format.
-    pub fn get_as(&self, name: &str, storage: Storage) -> Result<TensorData> {
-        let data = self.read(name, "floats", |tensor| tensor.read_as(storage))?;
-        let too_large = data.dtype() == DType::F16
+    pub fn get_as(&self, name: &str, storage: Storage) -> Result<Weight> {
+        let weight = self.read(name, "floats", |tensor| tensor.read_as(storage))?;
+        let too_large = matches!(&weight, Weight::Floats(data) if data.dtype() == DType::F16
             && self.tensor(name).is_some_and(|stored| stored.element() != Element::F16)
-            && data.as_slice::<f16>().is_ok_and(has_infinite);
+            && data.as_slice::<f16>().is_ok_and(has_infinite));
         if too_large {
             let what = format!("{}: tensor `{name}` in f16", self.path.display());
             return Err(Error::NonFinite { what });
         }
-        Ok(data)
+        Ok(weight)
     }
 
     /// A float tensor in double precision (row-major).

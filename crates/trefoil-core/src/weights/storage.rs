@@ -3,12 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use burn::tensor::quantization::{QuantMode, QuantScheme, QuantStore, QuantValue, ScaleDtype};
-use burn::tensor::{DType, TensorData};
-use half::slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _};
-use half::vec::HalfBitsVecExt as _;
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use half::slice::HalfFloatSliceExt as _;
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
+use trefoil_kernels::{Blocks, Pages};
 
 use super::{Element, StoredTensor};
 use crate::error::{Error, Result};
@@ -129,7 +128,7 @@ impl Block {
 impl StoredTensor {
     /// All numbers of a float tensor: mapped where the file has them in this format, else converted on the way so that
     /// no f32 copy of the whole ever exists; nothing for integers.
-    pub fn read_as(&self, storage: Storage) -> Option<TensorData> {
+    pub fn read_as(&self, storage: Storage) -> Option<Weight> {
         let shape = self.shape().to_vec();
         let count = self.elements();
         let held = storage.of(&shape);
@@ -142,53 +141,93 @@ impl StoredTensor {
         if in_file == Some(self.element())
             && let Some(data) = self.mapped()
         {
-            return Some(data);
+            return Some(data.into());
         }
-        match held {
-            Held::F32 => self.read(),
+        let data = match held {
+            Held::F32 => self.read()?,
             Held::Bf16 => {
-                let mut bits = vec![0u16; count];
-                self.convert(&mut bits, |numbers, out| {
+                let mut numbers = Pages::zeros(count);
+                self.convert(numbers.as_mut_slice(), |numbers, out| {
                     for (out, &number) in out.iter_mut().zip(numbers) {
-                        *out = bf16::from_f32(number).to_bits();
+                        *out = bf16::from_f32(number);
                     }
                 })?;
-                Some(TensorData::new(bits.reinterpret_into::<bf16>(), shape))
+                TensorData::from_bytes(numbers.into_bytes(), shape, DType::BF16)
             }
             Held::F16 => {
-                let mut bits = vec![0u16; count];
-                self.convert(&mut bits, |numbers, out| {
-                    out.reinterpret_cast_mut::<f16>().convert_from_f32_slice(numbers);
+                let mut numbers = Pages::<f16>::zeros(count);
+                self.convert(numbers.as_mut_slice(), |numbers, out| {
+                    out.convert_from_f32_slice(numbers);
                 })?;
-                Some(TensorData::new(bits.reinterpret_into::<f16>(), shape))
+                TensorData::from_bytes(numbers.into_bytes(), shape, DType::F16)
             }
-            Held::Int8(block) => self.read_blocks(&block),
-        }
+            Held::Int8(block) => return self.read_blocks(&block).map(Weight::Blocks),
+        };
+        Some(data.into())
     }
 
-    /// Integers and behind them the scales, as the framework wants them: in one buffer that it takes over as it is.
-    fn read_blocks(&self, block: &Block) -> Option<TensorData> {
-        let count = self.elements();
-        let mut bytes = vec![0u8; count + 4 * (count / block.run)];
-        let (values, scales) = bytes.split_at_mut(count);
-        let scales = scales.as_chunks_mut::<4>().0;
-        self.convert_runs(block.run, (values, scales), |numbers, values, scales| {
-            let blocks = numbers.chunks_exact(block.run).zip(values.chunks_exact_mut(block.run));
-            for ((numbers, values), scale) in blocks.zip(scales) {
-                *scale = quantize(numbers, values).to_ne_bytes();
+    fn read_blocks(&self, block: &Block) -> Option<Blocks> {
+        let mut blocks = Blocks::zeros(self.shape(), &block.sides);
+        let out = (blocks.values.as_mut_slice(), blocks.scales.as_mut_slice());
+        self.convert_runs(block.run, out, |numbers, values, scales| {
+            let runs = numbers.chunks_exact(block.run).zip(values.chunks_exact_mut(block.run));
+            for ((numbers, values), scale) in runs.zip(scales) {
+                *scale = quantize(numbers, values);
             }
         })?;
-        let scheme = QuantScheme::default()
-            .with_mode(QuantMode::Symmetric)
-            .with_value(QuantValue::Q8S)
-            .with_store(QuantStore::Native)
-            .per_block(&block.sides, ScaleDtype::F32);
-        Some(TensorData::from_bytes_vec(bytes, self.shape().to_vec(), DType::QFloat(scheme)))
+        Some(blocks)
     }
 }
 
-/// Writes the integers of a block, as the bytes that they are, and returns their scale.
-fn quantize(block: &[f32], values: &mut [u8]) -> f32 {
+/// A weight as it is to be held.
+#[derive(Debug)]
+pub enum Weight {
+    /// Floats.
+    Floats(TensorData),
+    /// Eight-bit integers in blocks with a scale each.
+    Blocks(Blocks),
+}
+
+impl Weight {
+    /// Its axes.
+    pub fn shape(&self) -> &[usize] {
+        match self {
+            Self::Floats(data) => data.shape(),
+            Self::Blocks(blocks) => blocks.shape(),
+        }
+    }
+
+    /// Whether numbers are held in fewer than 32 bits.
+    pub(crate) fn is_narrow(&self) -> bool {
+        match self {
+            Self::Floats(data) => matches!(data.dtype(), DType::BF16 | DType::F16),
+            Self::Blocks(_) => true,
+        }
+    }
+
+    /// The weight on a device, in the number format that it is held in.
+    ///
+    /// # Shapes
+    /// - output: [`Self::shape`], which must have `D` axes
+    pub fn into_tensor<const D: usize>(self, device: &Device) -> Tensor<D> {
+        match self {
+            Self::Floats(data) => {
+                let dtype = data.dtype();
+                Tensor::from_data(data, (device, dtype))
+            }
+            Self::Blocks(blocks) => blocks.into_tensor(device),
+        }
+    }
+}
+
+impl From<TensorData> for Weight {
+    fn from(data: TensorData) -> Self {
+        Self::Floats(data)
+    }
+}
+
+/// Writes the integers of a block and returns their scale.
+fn quantize(block: &[f32], values: &mut [i8]) -> f32 {
     /// Its unit in the last place is one: added to a small number, it leaves that one, rounded, in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     /// Without their sign, floats are in the order of their bits, and what is not finite comes last.
@@ -204,14 +243,9 @@ fn quantize(block: &[f32], values: &mut [u8]) -> f32 {
     let scale = if largest > 0.0 { largest / 127.0 } else { 1.0 };
     let inverse = scale.recip();
     for (value, number) in values.iter_mut().zip(block) {
-        *value = (number * inverse + ROUND).to_bits() as u8;
+        *value = (number * inverse + ROUND).to_bits() as i8;
     }
     scale
-}
-
-/// Whether numbers are held in fewer than 32 bits.
-pub(crate) fn is_narrow(dtype: DType) -> bool {
-    matches!(dtype, DType::BF16 | DType::F16 | DType::QFloat(_))
 }
 
 #[cfg(test)]
@@ -241,9 +275,9 @@ mod tests {
         let largest = block.iter().fold(0.0f32, |a, b| a.max(b.abs()));
         assert_eq!(scale, largest / 127.0);
         for (exact, &value) in block.iter().zip(&values) {
-            assert!((f32::from(value.cast_signed()) * scale - exact).abs() <= scale * 0.5001);
+            assert!((f32::from(value) * scale - exact).abs() <= scale * 0.5001);
             let rounded = (exact * scale.recip()).round_ties_even();
-            assert_eq!(f32::from(value.cast_signed()), rounded);
+            assert_eq!(f32::from(value), rounded);
         }
         for bad in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN] {
             assert!(quantize(&[1.0, bad], &mut values).is_nan());
