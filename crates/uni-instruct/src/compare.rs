@@ -8,7 +8,7 @@ use trefoil_core::rng::Seed;
 use trefoil_core::{Error as CoreError, Picture, fs, png};
 use trefoil_train::{Outcome, ProgressMode, RunFolder, StopFlag};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::recipe::{ProblemConfig, Recipe};
 use crate::toy::{Fit, MEASURED, Shape, ToyConfig};
 
@@ -45,6 +45,13 @@ pub struct Entry {
     pub seconds: f64,
 }
 
+/// A result with what it depends on.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    conditions: String,
+    entry: Entry,
+}
+
 impl Comparison {
     /// Number of runs.
     pub fn len(&self) -> usize {
@@ -67,6 +74,16 @@ impl Comparison {
         stop: &StopFlag,
         done: &mut dyn FnMut(&Entry),
     ) -> Result<Option<Vec<Entry>>> {
+        // Before the first run, which may take hours.
+        for (name, recipe) in &self.recipes {
+            let ProblemConfig::Mixture(own) = &recipe.problem else {
+                let reason = format!("{name}: expected `mixture`");
+                return Err(CoreError::config("problem.kind", reason).into());
+            };
+            for mixture in self.mixtures_of(own) {
+                mixture.mixture()?;
+            }
+        }
         fs::create_dir_all(pictures)?;
         let mut entries = Vec::new();
         for (name, recipe) in &self.recipes {
@@ -124,8 +141,23 @@ fn one(
     stop: &StopFlag,
 ) -> Result<Option<(Entry, Picture)>> {
     let (result, panel) = (folder.join("model/entry.json"), folder.join("model/panel.png"));
+    let conditions = {
+        let ProblemConfig::Mixture(ToyConfig { mixture, .. }) = &recipe.problem else {
+            return Err(CoreError::config("problem.kind", "expected `mixture`").into());
+        };
+        format!("mixture {:08x}\n{}", mixture.mixture()?.checksum(), recipe.to_toml()?)
+    };
     if result.is_file() && panel.is_file() {
-        return Ok(Some((fs::read_json(&result)?, Picture::open(&panel)?)));
+        let kept: Kept = fs::read_json(&result)?;
+        if kept.conditions != conditions {
+            let reason = format!(
+                "{} has a result of another recipe or another mixture: expected a folder without, \
+                 or that run removed",
+                folder.display()
+            );
+            return Err(CoreError::config("runs", reason).into());
+        }
+        return Ok(Some((kept.entry, Picture::open(&panel)?)));
     }
     let run = RunFolder::open_or_create(folder, &recipe.to_toml()?)?;
     let mut entry = Entry { recipe: name, mixture, seed, fit: None, reason: None, seconds: 0.0 };
@@ -139,13 +171,16 @@ fn one(
             entry.fit = Some(report.fit);
             entry.seconds = report.seconds;
         }
+        // Not a result, but a run of something else.
+        Err(error @ Error::Train(trefoil_train::Error::ConfigChanged { .. })) => return Err(error),
         Err(error) => entry.reason = Some(error.to_string()),
     }
     let picture = problem.panel(SIDE).draw(&back, &front, problem.mixture().dims())?;
     let bytes = png::encode(&picture, &[])?;
     fs::write_atomic(&panel, |out| out.write_all(&bytes))?;
-    fs::write_json(&result, &entry)?;
-    Ok(Some((entry, picture)))
+    let kept = Kept { conditions, entry };
+    fs::write_json(&result, &kept)?;
+    Ok(Some((kept.entry, picture)))
 }
 
 /// The table with what it means: mean and spread of each measurement over the seeds, and why runs

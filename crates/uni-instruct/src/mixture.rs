@@ -3,6 +3,7 @@
 //! After noise of level sigma a component `N(m, C)` is `N(m, C + sigma^2 I)`, so that densities, scores
 //! and the optimal denoiser `E[x_0 | x]` are closed forms.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,7 @@ pub struct Component {
     /// Covariance, `[D, D]`; in place of `deviation`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub covariance: Option<Vec<Vec<f64>>>,
-    /// Class, counted from zero; all components have one or none has.
+    /// Class, counted from zero without gaps; all components have one or none has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<usize>,
 }
@@ -132,7 +133,16 @@ impl Mixture {
                 }
             }
         }
-        let classes = components.iter().filter_map(|c| c.label).max().map_or(0, |last| last + 1);
+        let labels: BTreeSet<usize> = components.iter().filter_map(|c| c.label).collect();
+        let classes = labels.len();
+        if let Some(i) = components.iter().position(|c| c.label.is_some_and(|l| l >= classes)) {
+            let found = components[i].label.unwrap_or_default();
+            let reason = format!(
+                "expected labels from 0 without gaps, so at most {} here, found {found}",
+                classes - 1
+            );
+            return bad(format!("components[{i}].label"), reason);
+        }
         Ok(Self { gaussians, dims, classes })
     }
 
@@ -143,6 +153,12 @@ impl Mixture {
     pub fn open(path: &Path) -> Result<Self> {
         let file: File = fs::read_json(path)?;
         Self::new(&file.components).map_err(|e| Error::format(path, e.to_string()))
+    }
+
+    /// A checksum of everything in it.
+    pub fn checksum(&self) -> u32 {
+        // `Debug` writes every number with all of its digits.
+        crc32c::crc32c(format!("{:?}", self.gaussians).as_bytes())
     }
 
     /// Number of coordinates.
@@ -351,5 +367,21 @@ mod tests {
             let error = Mixture::new(&[component]).unwrap_err().to_string();
             assert!(error.contains(field), "{error}");
         }
+        let labelled =
+            |label| Component { label: Some(label), ..Component::round(1.0, vec![0.0], 1.0) };
+        let error = Mixture::new(&[labelled(0), labelled(7)]).unwrap_err().to_string();
+        assert!(error.contains("`components[1].label`: expected labels from 0"), "{error}");
+        assert!(error.contains("at most 1 here, found 7"), "{error}");
+        assert_eq!(Mixture::new(&[labelled(1), labelled(0)]).unwrap().classes(), 2);
+    }
+
+    #[test]
+    fn a_checksum_sees_every_number() {
+        let of = |mean: f64, deviation: f64| {
+            Mixture::new(&[Component::round(1.0, vec![mean], deviation)]).unwrap().checksum()
+        };
+        assert_eq!(of(0.1, 1.0), of(0.1, 1.0));
+        assert_ne!(of(0.1, 1.0), of(0.1 + 1e-16, 1.0));
+        assert_ne!(of(0.1, 1.0), of(0.1, 1.0 + 1e-15));
     }
 }

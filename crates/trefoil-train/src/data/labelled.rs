@@ -68,21 +68,15 @@ impl LabelledSet {
     /// [`Error::Problems`] with [`OnProblem::Stop`]; [`Error::NoSamples`]; [`CoreError::Read`] and
     /// [`CoreError::Format`] when a path is no source of pictures at all.
     pub fn load(sources: &[PathBuf], options: &DataOptions) -> Result<Self> {
-        let mut problems = Problems::default();
-        let mut found = Vec::new();
-        for source in sources {
-            for path in expand(source)? {
-                found.extend(sources::read(&path, options, &mut problems)?);
-            }
-        }
-        found.sort_by(|a, b| a.key.cmp(&b.key));
+        let (found, mut problems) = find(sources, options)?;
         let names: BTreeSet<&String> = found.iter().filter_map(|f| f.class.as_ref()).collect();
         let classes = sorted(names.into_iter().cloned().collect());
         let place: BTreeMap<&String, usize> = classes.iter().zip(0..).collect();
         let decoded: Vec<(Found, Result<Picture, Reason>)> = found
             .into_par_iter()
             .map(|mut found| {
-                let picture = decode(&mut found, options);
+                let picture =
+                    decode(&mut found, options).and_then(|picture| square(picture, options));
                 (found, picture)
             })
             .collect();
@@ -110,6 +104,43 @@ impl LabelledSet {
         }
         Ok(Self { pictures, classes, problems })
     }
+
+    /// The side of the square that the first usable picture is cut to, in pixels.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn first_side(sources: &[PathBuf], options: &DataOptions) -> Result<u32> {
+        let (found, mut problems) = find(sources, options)?;
+        for mut found in found {
+            match decode(&mut found, options) {
+                Ok(picture) => return Ok(picture.width().min(picture.height())),
+                Err(reason) => problems.push(found.path, found.key, reason),
+            }
+        }
+        let path = sources.first().cloned().unwrap_or_default();
+        Err(Error::NoSamples { path, problems })
+    }
+
+    /// A checksum of all pixels and classes.
+    pub fn checksum(&self) -> u32 {
+        self.pictures.iter().fold(0, |crc, LabelledPicture { picture, class, .. }| {
+            let class = class.map_or(u64::MAX, |class| class as u64).to_le_bytes();
+            crc32c::crc32c_append(crc32c::crc32c_append(crc, picture.pixels()), &class)
+        })
+    }
+}
+
+/// All pictures of the sources, sorted by key, and what is wrong with others.
+fn find(sources: &[PathBuf], options: &DataOptions) -> Result<(Vec<Found>, Problems)> {
+    let mut problems = Problems::default();
+    let mut found = Vec::new();
+    for source in sources {
+        for path in expand(source)? {
+            found.extend(sources::read(&path, options, &mut problems)?);
+        }
+    }
+    found.sort_by(|a, b| a.key.cmp(&b.key));
+    Ok((found, problems))
 }
 
 /// Names in order; when all of them are numbers, in the order of their values.
@@ -122,12 +153,8 @@ fn sorted(mut names: Vec<String>) -> Vec<String> {
     names
 }
 
-/// The picture at the training resolution.
+/// The picture as it is.
 fn decode(found: &mut Found, options: &DataOptions) -> Result<Picture, Reason> {
-    let broken = |e: CoreError| match e {
-        CoreError::Image { reason, .. } => Reason::BrokenPicture(reason),
-        other => Reason::BrokenPicture(other.to_string()),
-    };
     let of_bytes = |bytes: &[u8]| Picture::decode_over(bytes, &found.key, options.background);
     let picture = match std::mem::replace(&mut found.source, Source::File) {
         Source::Decoded(picture) => Ok(picture),
@@ -140,14 +167,22 @@ fn decode(found: &mut Found, options: &DataOptions) -> Result<Picture, Reason> {
             of_bytes(&bytes)
         }
     };
+    picture.map_err(broken)
+}
+
+/// The picture at the training resolution.
+fn square(picture: Picture, options: &DataOptions) -> Result<Picture, Reason> {
     let side = options.resolution;
-    picture
-        .and_then(|picture| {
-            if (picture.width(), picture.height()) == (side, side) {
-                return Ok(picture);
-            }
-            let filter = trefoil_core::image::Filter::Lanczos3;
-            picture.center_crop_square().resize(side, side, filter)
-        })
-        .map_err(broken)
+    if (picture.width(), picture.height()) == (side, side) {
+        return Ok(picture);
+    }
+    let filter = trefoil_core::image::Filter::Lanczos3;
+    picture.center_crop_square().resize(side, side, filter).map_err(broken)
+}
+
+fn broken(error: CoreError) -> Reason {
+    match error {
+        CoreError::Image { reason, .. } => Reason::BrokenPicture(reason),
+        other => Reason::BrokenPicture(other.to_string()),
+    }
 }

@@ -7,7 +7,7 @@ mod scenes;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, value_parser};
 use trefoil_core::fs;
 use trefoil_train::{Outcome, RunFolder};
 use uni_instruct::compare::{self, Comparison};
@@ -98,7 +98,7 @@ struct CompareArgs {
     #[arg(value_name = "RECIPE.toml", required = true)]
     recipes: Vec<PathBuf>,
     /// How many seeds, from 1
-    #[arg(long, default_value = "3", value_name = "N")]
+    #[arg(long, default_value = "3", value_name = "N", value_parser = value_parser!(u64).range(1..=1000))]
     seeds: u64,
     /// Only this mixture [default: the three that have names]
     #[arg(long, value_name = "FILE.json")]
@@ -266,6 +266,13 @@ fn compare(args: &CompareArgs, talk: Talk) -> anyhow::Result<Answer> {
     let is_mixture = |recipe: &Recipe| matches!(recipe.problem, ProblemConfig::Mixture(_));
     let is_scenes = |recipe: &Recipe| matches!(recipe.problem, ProblemConfig::Scenes(_));
     let on_scenes = recipes.iter().any(|(_, recipe)| is_scenes(recipe));
+    let kind = |recipe: &Recipe| (is_mixture(recipe), is_scenes(recipe));
+    if let [(first, of_first), rest @ ..] = recipes.as_slice()
+        && let Some((other, _)) = rest.iter().find(|(_, r)| kind(r) != kind(of_first))
+    {
+        let message = format!("`{first}` and `{other}` have problems of different kinds");
+        return Err(hinted(message, "compare recipes of one `problem.kind` at a time"));
+    }
     if on_scenes || !recipes.iter().any(|(_, recipe)| is_mixture(recipe)) {
         return compare_runs(args, recipes, on_scenes, talk);
     }

@@ -56,6 +56,48 @@ fn a_level_of_the_checks_passes() {
 }
 
 #[test]
+fn a_comparison_takes_no_result_of_something_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    write(path, RECIPE);
+    let mixture = |mean: f64| {
+        let text =
+            format!(r#"{{"components": [{{"weight": 1, "mean": [{mean}, 1], "deviation": 1}}]}}"#);
+        std::fs::write(path.join("m.json"), text).unwrap();
+    };
+    mixture(0.0);
+    let compare = |more: &[&str]| {
+        let common = ["distill", "compare", "r.toml", "--mixture", "m.json", "--runs", "runs"];
+        run(
+            path,
+            &[
+                &common[..],
+                &["-o", "page.md"][..],
+                if more.contains(&"--seeds") { &[] } else { &["--seeds", "1"] },
+                more,
+            ]
+            .concat(),
+        )
+    };
+    assert_eq!(compare(&[]).code, Some(0));
+    let page = std::fs::read_to_string(path.join("page.md")).unwrap();
+    assert_eq!(compare(&[]).code, Some(0));
+    assert_eq!(std::fs::read_to_string(path.join("page.md")).unwrap(), page);
+    let refused = |found: crate::support::Run, part: &str| {
+        assert_eq!(found.code, Some(2), "{found:?}");
+        assert!(found.err.contains(part), "{}", found.err);
+    };
+    let part = "has a result of another recipe or another mixture";
+    refused(compare(&["--set", "alpha=0.5"]), part);
+    mixture(2.0);
+    refused(compare(&[]), part);
+    refused(compare(&["--seeds", "0"]), "0 is not in 1..");
+    // A run that was killed does not go on with another mixture either.
+    std::fs::remove_dir_all(path.join("runs/r-m-1/model")).unwrap();
+    refused(compare(&[]), "was written with another configuration; changed: settings.problem.mixture");
+}
+
+#[test]
 fn a_dry_run_prints_a_recipe_that_says_the_same() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), RECIPE);

@@ -83,6 +83,11 @@ fn a_teacher_is_trained_draws_and_is_measured() {
         (row(&same, 2)["value"].as_f64(), same["rows"].as_array().unwrap().len()),
         (Some(1.0), 4)
     );
+    // Without a side, that of the first picture.
+    let first = measure(&["data", "data"]);
+    let name = row(&first, 0)["metric"].as_str().unwrap().to_string();
+    assert!(name.starts_with("Frechet distance (8x8 pixels"), "{name}");
+    assert!(row(&first, 0)["value"].as_f64().unwrap() < 1e-9, "{first}");
     let far = measure(&["run/model", "data", "-n", "6", "--steps", "2", "--repeats", "2"]);
     assert_eq!(far["seeds"], serde_json::json!([0, 1]));
     assert!(row(&far, 0)["value"].as_f64().unwrap() > 0.1, "{far}");
@@ -108,6 +113,10 @@ fn mistakes_are_one_line_with_exit_code_two() {
     std::fs::write(path.join("bad.pkl"), b"\x80\x04cos\nsystem\n.").unwrap();
     for (command, expected) in [
         (with("network.widht=3"), "unknown field `widht`"),
+        (
+            with("network.resolution=32"),
+            "`network.resolution`: expected that of `data.resolution`, 8, found 32",
+        ),
         (with("train.batch_size=0"), "`train.batch_size`: must be at least 1"),
         (with("preset=edm"), "expected one of edm-cifar10-32x32-uncond-vp"),
         (unlabelled.into(), "`data.labels`: the pictures have no classes"),
@@ -115,7 +124,8 @@ fn mistakes_are_one_line_with_exit_code_two() {
         ("train edm --config recipe.toml --data absent --run r".into(), "absent"),
         ("sample edm bad.pkl".into(), "pickle global `os.system` at byte 2 is not allowed"),
         ("sample edm absent".into(), "absent"),
-        ("evaluate fid data data".into(), "the side of the pictures is not known"),
+        ("evaluate fid data nowhere".into(), "nowhere"),
+        ("evaluate fid nowhere data".into(), "nowhere"),
         ("evaluate fid data absent.npz --resolution 8".into(), "absent.npz"),
         ("evaluate fid data data --features inception".into(), "--weights"),
     ] {

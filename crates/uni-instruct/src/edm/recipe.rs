@@ -119,8 +119,15 @@ impl EdmRecipe {
             base.data.labels = base.network.label_dim > 0;
         }
         let mut table = Table::try_from(&base).map_err(|e| wrong(e.to_string()))?;
+        let asked = written.get("network").and_then(|network| network.get("resolution")).cloned();
         overlay(&mut table, written);
-        let recipe: Self = table.try_into().map_err(|e| wrong(e.to_string()))?;
+        let mut recipe: Self = table.try_into().map_err(|e| wrong(e.to_string()))?;
+        let side = recipe.data.resolution;
+        if let Some(found) = asked.filter(|found| *found != Value::Integer(side.into())) {
+            let reason = format!("expected that of `data.resolution`, {side}, found {found}");
+            return Err(Error::config("network.resolution", reason));
+        }
+        recipe.network.resolution = side as usize;
         recipe.validate()?;
         Ok(recipe)
     }

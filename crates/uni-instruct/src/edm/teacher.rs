@@ -50,6 +50,12 @@ pub struct Teacher {
 }
 
 impl Teacher {
+    /// A checksum of all weights.
+    pub fn checksum(&self) -> u32 {
+        let weights = trefoil_core::params::export(&self.network);
+        weights.iter().fold(0, |crc, (_, data)| crc32c::crc32c_append(crc, data.as_bytes()))
+    }
+
     /// Opens a model folder or a file.
     ///
     /// # Errors

@@ -122,7 +122,7 @@ impl Task for EdmTask<'_> {
             "network": self.network,
             "loss": self.recipe.loss,
             "augment": self.recipe.augment,
-            "pictures": self.data.pictures.len(),
+            "pictures": self.data.checksum(),
             "classes": self.data.classes,
         })
     }

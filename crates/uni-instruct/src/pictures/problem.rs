@@ -388,7 +388,8 @@ impl Problem for PicturesProblem {
         json!({
             "config": self.config,
             "network": self.teacher.config.network,
-            "pictures": self.data.pictures.len(),
+            "teacher": self.teacher.checksum(),
+            "pictures": self.data.checksum(),
         })
     }
 }

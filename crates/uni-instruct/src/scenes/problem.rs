@@ -358,6 +358,7 @@ impl Problem for ScenesProblem {
         json!({
             "config": self.config,
             "network": self.teacher.config.network,
+            "teacher": self.teacher.checksum(),
             "set": self.set,
         })
     }

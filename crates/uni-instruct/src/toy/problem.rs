@@ -371,6 +371,7 @@ impl Problem for ToyProblem {
     }
 
     fn fingerprint(&self) -> serde_json::Value {
-        json!({ "problem": self.name, "config": self.config })
+        // The mixture itself: a file of the same name may have another.
+        json!({ "problem": self.name, "config": self.config, "mixture": self.mixture.checksum() })
     }
 }

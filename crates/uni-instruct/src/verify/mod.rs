@@ -62,8 +62,10 @@ pub fn levels() -> impl Iterator<Item = &'static str> {
 /// # Errors
 /// [`trefoil_core::Error::Config`] for a level that does not exist, and those of the networks.
 pub fn run(level: Option<&str>, done: &mut dyn FnMut(&Check)) -> Result<Vec<Check>> {
+    // Levels that share their networks run together, and each of their names finds them.
+    let is = |name: &str, wanted: &str| name == wanted || name.split('-').any(|n| n == wanted);
     let chosen: Vec<&Level> =
-        LEVELS.iter().filter(|(name, _)| level.is_none_or(|wanted| wanted == *name)).collect();
+        LEVELS.iter().filter(|(name, _)| level.is_none_or(|wanted| is(name, wanted))).collect();
     if chosen.is_empty() {
         let names: Vec<&str> = levels().collect();
         let found = level.unwrap_or_default();

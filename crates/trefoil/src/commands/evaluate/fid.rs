@@ -58,7 +58,7 @@ pub(crate) struct FidArgs {
     /// Divisor of the covariances: n-1 as in EDM's evaluation, n as in the training of SiD
     #[arg(long, value_enum, default_value = "n-1")]
     divisor: Divisor,
-    /// Side to which pictures of both sets are brought [default: the teacher's, or that of the first picture]
+    /// Side to which pictures of both sets are brought [default: the teacher's, that of the reference's statistics, or that of its first picture]
     #[arg(long, value_name = "PIXELS")]
     resolution: Option<u32>,
     /// Split of sets that have splits
@@ -134,10 +134,8 @@ impl FidArgs {
         let set = Set::open(&self.judged, &device)?;
         let side = self.resolution.or_else(|| set.resolution());
         let mut reference = Reference::open(&self.reference, &self, side)?;
-        let Some(side) = side.or_else(|| reference.side()) else {
-            let message = "the side of the pictures follows from neither set";
-            return Err(hinted(message, "give it by `--resolution PIXELS`"));
-        };
+        let side = side.or_else(|| reference.side());
+        let side = side.map_or_else(|| set.first_side(&self.split), Ok)?;
         let network = self.network(&mut reference, &device, talk)?;
         let statistics = self.statistics(&mut reference, &*network, talk)?;
         if let Some(path) = &self.save_reference {

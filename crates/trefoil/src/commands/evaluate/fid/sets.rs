@@ -70,6 +70,14 @@ impl Set {
         }
     }
 
+    /// The side of its first picture.
+    pub(super) fn first_side(&self, split: &str) -> anyhow::Result<u32> {
+        match self {
+            Self::Teacher(teacher) => Ok(teacher.config.network.resolution as u32),
+            Self::Files(path) => first_side(path, split),
+        }
+    }
+
     /// All bytes of the pictures, `[count, side, side, 3]`; `None` when the user stopped it.
     pub(super) fn pictures(&self, drawing: &Drawing<'_>) -> anyhow::Result<Option<Vec<u8>>> {
         let &Drawing { args, seed, side, device, talk, stop } = drawing;
@@ -134,12 +142,8 @@ impl Reference {
         if path.extension().is_some_and(|e| e == "npz") {
             return Ok(Self::Statistics(Box::new(Statistics::read(path)?)));
         }
-        let Some(side) = side else {
-            let message = "the side of the pictures is not known";
-            let hint = "give it by `--resolution PIXELS`";
-            return Err(crate::hints::hinted(message, hint));
-        };
         let split = args.reference_split.as_ref().unwrap_or(&args.split);
+        let side = side.map_or_else(|| first_side(path, split), Ok)?;
         let pixels = load(path, split, side, None)?;
         Ok(Self::Pictures(Loaded { pixels, side, features: Vec::new(), axes: None }))
     }
@@ -156,6 +160,16 @@ impl Reference {
 }
 
 /// Pictures of a source; with a limit, that many, chosen by a seed.
+/// The side of the first picture.
+fn first_side(path: &Path, split: &str) -> anyhow::Result<u32> {
+    let options = DataOptions {
+        on_problem: OnProblem::Skip,
+        split: Some(split.into()),
+        ..DataOptions::new(1)
+    };
+    Ok(LabelledSet::first_side(&[path.into()], &options)?)
+}
+
 fn load(
     path: &Path,
     split: &str,
