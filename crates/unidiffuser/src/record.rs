@@ -134,14 +134,17 @@ impl Record {
         if let Some(negative) = &self.negative {
             let _ = writeln!(text, "Negative prompt: {negative}");
         }
-        let Settings { steps, guidance, solver, .. } = &self.settings;
+        let Settings { steps, guidance, solver, one_step, .. } = &self.settings;
+        let (sampler, scale) = if *one_step {
+            ("one-step".to_string(), 1.0)
+        } else {
+            (solver.kind.to_string(), guidance.common())
+        };
         let (width, height) = (picture.width(), picture.height());
         let _ = write!(
             text,
-            "Steps: {steps}, Sampler: {}, CFG scale: {}, Seed: {}, Size: {width}x{height}, Model: {}, \
+            "Steps: {steps}, Sampler: {sampler}, CFG scale: {scale}, Seed: {}, Size: {width}x{height}, Model: {}, \
              Model hash: {}, Index: {}, Version: trefoil {}",
-            solver.kind,
-            guidance.common(),
             self.seed,
             self.model.name,
             &self.model.sha256[..self.model.sha256.len().min(10)],

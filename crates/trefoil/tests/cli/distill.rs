@@ -94,7 +94,10 @@ fn a_comparison_takes_no_result_of_something_else() {
     refused(compare(&["--seeds", "0"]), "0 is not in 1..");
     // A run that was killed does not go on with another mixture either.
     std::fs::remove_dir_all(path.join("runs/r-m-1/model")).unwrap();
-    refused(compare(&[]), "was written with another configuration; changed: settings.problem.mixture");
+    refused(
+        compare(&[]),
+        "was written with another configuration; changed: settings.problem.mixture",
+    );
 }
 
 #[test]

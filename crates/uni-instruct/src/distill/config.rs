@@ -76,7 +76,7 @@ pub struct DistillConfig {
     pub keep_checkpoints: usize,
     /// The run stops when this share of the logits is at the limit over a line of the log.
     pub stop_saturated: f64,
-    /// The run stops when samples spread less than this part of the teacher's over a line of the log.
+    /// The run stops when samples spread less than this part of the teacher's over a line of the log, in batches of at least 8.
     pub stop_collapsed: f64,
     /// The run stops when samples spread more than this many times the teacher's over a line of the log.
     pub stop_diverged: f64,

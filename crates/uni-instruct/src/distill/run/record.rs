@@ -16,6 +16,9 @@ use super::{Distiller, Phase, RANGES, Session};
 use crate::error::{Error, Result};
 use crate::method::StudentKind;
 
+/// Samples of a batch below which their spread says nothing of the student: that of one is zero.
+const SPREAD: usize = 8;
+
 impl<P: Problem> Distiller<'_, P> {
     /// Writes a line of the log, and stops a run that has failed.
     pub(super) fn log(&self, session: &mut Session<P>, phase: Phase) -> Result<()> {
@@ -72,6 +75,7 @@ impl<P: Problem> Distiller<'_, P> {
             }
             Some(found)
                 if self.plan.student == StudentKind::Network
+                    && self.config.batch_size >= SPREAD
                     && found < self.config.stop_collapsed * expected =>
             {
                 Err(Error::Collapsed { step, found, expected })
