@@ -58,10 +58,8 @@ pub(crate) fn markdown(results: &BTreeMap<String, Network>) -> String {
         text,
         "Weight files are mapped: a tensor that the file has in the format in which it is held stays there and comes into \
          memory when it is used, every other is converted once. Aim: the peak until the first evaluation begins is at most \
-         {loading} times the weights. Of what eight bits take beyond that, two \
-         parts are known: room of the scales, one part in sixteen, that the framework splits off and keeps (read in its \
-         source), and large pages of the system (11 to 19 MiB less without them, in the two CLIP towers). The rest is not \
-         explained."
+         {loading} times the weights. Converted weights lie in pages \
+         of their own; what is left above them are the libraries, the threads, and the part of the file that is being read."
     );
     table(
         &mut text,
