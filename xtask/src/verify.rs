@@ -170,10 +170,10 @@ impl VerifyArgs {
     }
 }
 
-/// Builds the example, with the features of the whole workspace so that nothing else is built for it.
+/// Builds the example as the tests do, so that nothing else is built for it.
 fn build() -> std::process::Command {
     let mut command = process::cargo();
-    command.args(["build", "--quiet", "--release", "--workspace", "--example", "full_size"]);
+    command.args(["build", "--quiet", "--release", "--example", "full_size"]);
     command
 }
 

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+mod few;
 pub(crate) mod tiles;
 
 /// A matrix somewhere in a slice.

@@ -5,15 +5,16 @@ use std::mem::MaybeUninit;
 
 use rayon::prelude::*;
 
+use super::few::{FewRows, is_for_few};
 use super::{Matrix, MatrixMut};
 
 /// Below this number of multiplications, waking the threads costs more than it saves.
-const SEQUENTIAL: usize = 1 << 22;
+pub(super) const SEQUENTIAL: usize = 1 << 22;
 
 /// Columns of `lhs` that one pass takes: panels of both factors then stay in the first-level
 /// cache. The passes are made here because the library's own choice depends on the shape of the
 /// tile, and a row's result must not depend on how many other rows there are.
-const DEPTH: usize = 512;
+pub(super) const DEPTH: usize = 512;
 
 /// Tiles start at multiples of these numbers of rows and columns, which hold a whole number of the
 /// blocks of registers that the matrix kernels work on.
@@ -40,6 +41,9 @@ pub(crate) trait Factor: Sync {
 
     /// Whether parts are made in the scratch space, which should then stay in the cache.
     fn is_converted(&self) -> bool;
+
+    /// Whether each column of a part lies in one piece.
+    fn has_contiguous_columns(&self) -> bool;
 }
 
 impl Factor for Matrix<'_> {
@@ -59,11 +63,23 @@ impl Factor for Matrix<'_> {
     fn is_converted(&self) -> bool {
         false
     }
+
+    fn has_contiguous_columns(&self) -> bool {
+        self.strides[0] == 1
+    }
+}
+
+/// Memory that a thread keeps.
+#[derive(Default)]
+struct Scratch {
+    /// Parts of a factor that is converted.
+    part: Vec<f32>,
+    /// Sums of few rows.
+    sums: Vec<f32>,
 }
 
 thread_local! {
-    /// Where a thread converts parts of a factor.
-    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 /// How a product is cut into tiles; a function of the shape alone.
@@ -118,7 +134,7 @@ fn most_columns([rows, columns]: [usize; 2]) -> usize {
 
 /// First element and length of part `index` of an axis; what is less than a unit belongs to the last part, because the
 /// matrix kernels sum a narrow product in another order.
-fn part(length: usize, unit: usize, count: usize, index: usize) -> (usize, usize) {
+pub(super) fn part(length: usize, unit: usize, count: usize, index: usize) -> (usize, usize) {
     let at =
         |index: usize| if index == count { length } else { length / unit * index / count * unit };
     (at(index), at(index + 1) - at(index))
@@ -233,6 +249,11 @@ fn fill(
     if rhs.is_converted() {
         counts[1] = counts[1].max(cut.columns(shape));
     }
+    let few = (rhs.has_contiguous_columns() && is_for_few(shape[0], depth, shape[1]))
+        .then(|| FewRows::new(lhs));
+    if few.is_some() {
+        counts[0] = 1;
+    }
     let step = |index: usize| {
         // Neighbours share their part of the right factor.
         let (row, rows) = part(shape[0], UNITS[0], counts[0], index % counts[0]);
@@ -242,8 +263,9 @@ fn fill(
         // second matrix has the shape of the first.
         let tile_of = |start: Start| unsafe { start.tile(at, size, shape[1]) };
         let mut values = tile_of(first);
-        SCRATCH.with_borrow_mut(|scratch| {
-            values.set_in_passes(lhs.rows(row, rows), rhs, column, scratch);
+        SCRATCH.with_borrow_mut(|Scratch { part, sums }| match &few {
+            Some(few) => few.product(rhs, column, &mut values, [part, sums]),
+            None => values.set_in_passes(lhs.rows(row, rows), rhs, column, part),
         });
         finish(&mut Tile { first_column: column, values, second: second.map(tile_of) });
     };

@@ -63,4 +63,8 @@ impl Factor for NarrowFactor<'_> {
     fn is_converted(&self) -> bool {
         true
     }
+
+    fn has_contiguous_columns(&self) -> bool {
+        self.order == Order::OutIn
+    }
 }
