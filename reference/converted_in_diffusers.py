@@ -6,7 +6,8 @@
 
 The first folder is the reference, for example one that `unidiffuser_oracle.py` wrote (`DIR/hf`). When it holds the authors'
 files (`DIR/orig`), those of CONVERTED are opened by `torch.load` with `weights_only=True` and compared tensor by tensor.
-Exits with 1 when a relative difference is above `--tolerance` (0: the conversion lost nothing).
+Otherwise CONVERTED is opened as a whole, by its `model_index.json`, and the pipeline of diffusers draws with it. Exits with 1
+when a relative difference is above `--tolerance` (0: the conversion lost nothing).
 """
 import argparse
 import glob
@@ -16,7 +17,7 @@ import sys
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, UniDiffuserPipeline
 from transformers import AutoTokenizer, CLIPTextModel, CLIPVisionModelWithProjection
 
 try:
@@ -52,6 +53,17 @@ def compute(folder):
         "vae decoder": vae.decode(z).sample, "unet z": noise[0], "unet clip": noise[1], "unet text": noise[2],
         "text_decoder": decoder(words, hidden)[0].logits,
     }
+
+
+def draws(folder):
+    """Whether the pipeline opens the folder as it is and draws a picture of finite numbers."""
+    pipe = UniDiffuserPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    pipe.set_text_to_image_mode()
+    picture = pipe(prompt="the sea", num_inference_steps=2, output_type="latent",
+                   generator=torch.Generator().manual_seed(1)).images
+    print(f"{'pipeline':<22}draws {tuple(picture.shape)}")
+    return bool(picture.isfinite().all())
 
 
 def authors(folder):
@@ -91,6 +103,7 @@ def main():
         difference = (value - other).abs().max().item() / max(value.abs().max().item(), 1e-12) if same else float("inf")
         failed |= difference > args.tolerance
         print(f"{name:<22}{difference:.1e}")
+    failed |= not draws(args.converted)
     sys.exit(1 if failed else 0)
 
 

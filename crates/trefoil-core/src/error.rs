@@ -92,10 +92,10 @@ pub enum Error {
     TensorMismatch {
         /// The weight file.
         path: PathBuf,
-        /// Tensors that the model needs.
-        missing: Vec<String>,
-        /// Tensors that the model does not know.
-        unexpected: Vec<String>,
+        /// Tensors that the model needs, with the shapes that it needs.
+        missing: Vec<NamedShape>,
+        /// Tensors that the model does not know, with the shapes that they have.
+        unexpected: Vec<NamedShape>,
         /// Tensors of another shape.
         misshapen: Vec<Misfit>,
     },
@@ -126,6 +126,15 @@ pub enum Error {
     },
 }
 
+/// A tensor by its name in the file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NamedShape {
+    /// Its name.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+}
+
 /// A tensor whose shape is not the expected one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misfit {
@@ -138,19 +147,16 @@ pub struct Misfit {
 }
 
 impl Error {
-    /// The simplest variant that says how the tensors of a file differ from those of a model; nothing when they do
-    /// not.
+    /// How the tensors of a file differ from those of a model; nothing when they do not.
     pub fn mismatch(
         path: &Path,
-        missing: Vec<String>,
-        unexpected: Vec<String>,
+        missing: Vec<NamedShape>,
+        unexpected: Vec<NamedShape>,
         mut misshapen: Vec<Misfit>,
     ) -> Option<Self> {
         let path = path.into();
         match (missing.len(), unexpected.len(), misshapen.len()) {
             (0, 0, 0) => None,
-            (_, 0, 0) => Some(Self::MissingTensors { path, missing }),
-            (0, _, 0) => Some(Self::UnexpectedTensors { path, unexpected }),
             (0, 0, 1) => {
                 let Misfit { name, expected, found } = misshapen.remove(0);
                 Some(Self::TensorShape { path, name, expected, found })
@@ -170,34 +176,40 @@ impl Error {
     }
 }
 
-/// Names and shapes that a message lists.
-const SHOWN: usize = 5;
+/// Entries of a list that a message has. Whoever needs all of them has them in the error.
+const SHOWN: usize = 20;
 
-/// The first few names of a long list.
-fn shorten(names: &[String]) -> String {
-    let mut text =
-        names.iter().take(SHOWN).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
-    if names.len() > SHOWN {
-        text.push_str(", ...");
+/// The first entries of a list, and how many more there are.
+fn first_of<T>(all: &[T], entry: impl Fn(&T) -> String, between: &str) -> String {
+    let mut shown: Vec<String> = all.iter().take(SHOWN).map(entry).collect();
+    if all.len() > SHOWN {
+        shown.push(format!("and {} more", all.len() - SHOWN));
     }
-    text
+    shown.join(between)
+}
+
+fn shorten(names: &[String]) -> String {
+    first_of(names, |name| format!("`{name}`"), ", ")
 }
 
 /// Missing, unexpected and misshapen tensors in one line.
-fn differences(missing: &[String], unexpected: &[String], misshapen: &[Misfit]) -> String {
+fn differences(missing: &[NamedShape], unexpected: &[NamedShape], misshapen: &[Misfit]) -> String {
     let mut parts = Vec::new();
     if !missing.is_empty() {
-        parts.push(format!("it lacks {} tensor(s): {}", missing.len(), shorten(missing)));
+        let entry = |t: &NamedShape| format!("`{}` (expected shape {:?})", t.name, t.shape);
+        let list = first_of(missing, entry, ", ");
+        parts.push(format!("it lacks {} tensor(s): {list}", missing.len()));
     }
     if !unexpected.is_empty() {
-        let count = unexpected.len();
-        parts.push(format!("it has {count} unexpected tensor(s): {}", shorten(unexpected)));
+        let entry = |t: &NamedShape| format!("`{}` (found shape {:?})", t.name, t.shape);
+        let list = first_of(unexpected, entry, ", ");
+        parts.push(format!("it has {} unexpected tensor(s): {list}", unexpected.len()));
     }
-    for Misfit { name, expected, found } in misshapen.iter().take(SHOWN) {
-        parts.push(format!("`{name}`: expected shape {expected:?}, found {found:?}"));
-    }
-    if misshapen.len() > SHOWN {
-        parts.push(format!("{} other shapes", misshapen.len() - SHOWN));
+    if !misshapen.is_empty() {
+        let entry = |Misfit { name, expected, found }: &Misfit| {
+            format!("`{name}`: expected shape {expected:?}, found {found:?}")
+        };
+        parts.push(first_of(misshapen, entry, "; "));
     }
     parts.join("; ")
 }

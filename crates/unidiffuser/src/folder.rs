@@ -25,18 +25,22 @@ const DIFFUSERS: &[&str] = &[
     "diffusion_pytorch_model.safetensors",
     "diffusion_pytorch_model.safetensors.index.json",
     "diffusion_pytorch_model.fp16.safetensors",
+    "diffusion_pytorch_model.safetensors.index.fp16.json",
     "diffusion_pytorch_model.bin",
     "diffusion_pytorch_model.bin.index.json",
     "diffusion_pytorch_model.fp16.bin",
+    "diffusion_pytorch_model.bin.index.fp16.json",
 ];
 /// Names of a weight file that transformers writes.
 const TRANSFORMERS: &[&str] = &[
     "model.safetensors",
     "model.safetensors.index.json",
     "model.fp16.safetensors",
+    "model.safetensors.index.fp16.json",
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
     "pytorch_model.fp16.bin",
+    "pytorch_model.bin.index.fp16.json",
 ];
 
 /// Name of the file that lists the components.
@@ -120,7 +124,8 @@ pub trait Component: Module {
     }
 }
 
-/// Writes the list of components that diffusers reads first.
+/// Writes the list of components that diffusers reads first. The published list has its own two classes below
+/// `unidiffuser`, a pipeline module that diffusers 0.42 no longer finds; in all versions they are part of `diffusers`.
 ///
 /// # Errors
 /// [`Error::Write`] with the path.
@@ -131,10 +136,10 @@ pub fn write_index(model: &Path) -> Result<()> {
         "clip_tokenizer": ["transformers", "CLIPTokenizer"],
         "image_encoder": ["transformers", "CLIPVisionModelWithProjection"],
         "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
-        "text_decoder": ["unidiffuser", "UniDiffuserTextDecoder"],
+        "text_decoder": ["diffusers", "UniDiffuserTextDecoder"],
         "text_encoder": ["transformers", "CLIPTextModel"],
         "text_tokenizer": ["transformers", "GPT2Tokenizer"],
-        "unet": ["unidiffuser", "UniDiffuserModel"],
+        "unet": ["diffusers", "UniDiffuserModel"],
         "vae": ["diffusers", "AutoencoderKL"],
     });
     fs::write_json(&model.join(INDEX), &index)
@@ -268,7 +273,7 @@ impl Component for UVit {
     }
 
     fn canonical(file: WeightFile) -> Result<WeightFile> {
-        keys::uvit(file)
+        Ok(keys::uvit(file))
     }
 
     /// v0 and v1 differ by a table that is there or not.

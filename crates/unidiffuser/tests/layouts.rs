@@ -7,6 +7,9 @@ mod support;
 #[path = "support/models.rs"]
 mod models;
 
+#[path = "layouts/strict.rs"]
+mod strict;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -32,7 +32,7 @@ fn network() -> UVit {
     let path = fixture("hf-v1/unet/diffusion_pytorch_model.safetensors");
     let file = WeightFile::open(&path).unwrap();
     let network = config.init(&mut Init::zeros(&Device::flex())).unwrap();
-    weights::load_strict(network, &keys::uvit(file).unwrap(), &[]).unwrap().train()
+    weights::load_strict(network, &keys::uvit(file), &[]).unwrap().train()
 }
 
 fn noised(file: &WeightFile, step: usize) -> Noised {

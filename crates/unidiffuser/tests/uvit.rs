@@ -27,7 +27,7 @@ fn load(version: u8) -> UVit {
     let path = fixture(&format!("hf-v{version}/unet/diffusion_pytorch_model.safetensors"));
     let file = WeightFile::open(&path).unwrap();
     let network = config(version).init(&mut Init::zeros(&Device::flex())).unwrap();
-    weights::load_strict(network, &keys::uvit(file).unwrap(), &[]).unwrap()
+    weights::load_strict(network, &keys::uvit(file), &[]).unwrap()
 }
 
 fn compare(file: &WeightFile, case: &str, out: Modalities) {

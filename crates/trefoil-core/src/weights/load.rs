@@ -6,8 +6,9 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::TensorData;
 
+use super::naming::Naming;
 use super::{Storage, WeightFile};
-use crate::error::{Error, Misfit, Result};
+use crate::error::{Error, Misfit, NamedShape, Result};
 use crate::params;
 
 /// Loads every parameter of a module from a file; names in `ignored` (exact, or a prefix that ends in
@@ -17,8 +18,8 @@ use crate::params;
 /// its parameter is filled, so that no second copy of the weights ever exists.
 ///
 /// # Errors
-/// [`Error::MissingTensors`], [`Error::UnexpectedTensors`], [`Error::TensorShape`], or
-/// [`Error::TensorMismatch`] with all of them; [`Error::Format`].
+/// [`Error::TensorMismatch`] with everything that differs, or [`Error::TensorShape`] when that is a single shape, under the
+/// names of the file; [`Error::Format`].
 pub fn load_strict<M: Module>(module: M, file: &WeightFile, ignored: &[&str]) -> Result<M> {
     check_strict(&module, file, ignored)?;
     params::import(module, &mut |name, _| file.get(name))
@@ -51,9 +52,12 @@ pub fn load_strict_as<M: Module>(
 /// # Errors
 /// As [`load_strict`].
 pub fn check_strict<M: Module>(module: &M, file: &WeightFile, ignored: &[&str]) -> Result<()> {
-    let found: Vec<(String, Vec<usize>)> =
-        file.tensors().map(|(name, tensor)| (name.to_string(), tensor.shape().to_vec())).collect();
-    check(module, file.path(), &found, ignored)
+    let found = file.tensors().map(|(name, tensor)| Found {
+        name: name.to_string(),
+        origin: tensor.origins().join("`, `"),
+        shape: tensor.shape().to_vec(),
+    });
+    check(module, file.path(), &found.collect::<Vec<_>>(), ignored, &file.naming)
 }
 
 /// As [`load_strict`], from tensors that were read (and perhaps renamed) before; `path` is for messages.
@@ -65,9 +69,12 @@ pub fn load_tensors<M: Module>(
     path: &Path,
     mut tensors: BTreeMap<String, TensorData>,
 ) -> Result<M> {
-    let found: Vec<(String, Vec<usize>)> =
-        tensors.iter().map(|(name, data)| (name.clone(), data.shape().to_vec())).collect();
-    check(&module, path, &found, &[])?;
+    let found = tensors.iter().map(|(name, data)| Found {
+        name: name.clone(),
+        origin: name.clone(),
+        shape: data.shape().to_vec(),
+    });
+    check(&module, path, &found.collect::<Vec<_>>(), &[], &Naming::default())?;
     params::import(module, &mut |name, _| {
         tensors.remove(name).ok_or_else(|| Error::MissingTensors {
             path: path.into(),
@@ -76,42 +83,63 @@ pub fn load_tensors<M: Module>(
     })
 }
 
-/// Compares names and shapes of a module with the (sorted) ones of a file.
+/// A tensor of a file.
+struct Found {
+    /// The name that it was given.
+    name: String,
+    /// Its name in the file, or the names of its parts.
+    origin: String,
+    shape: Vec<usize>,
+}
+
+/// Compares names and shapes of a module with those of a file, sorted by name. Everything is reported under the names of
+/// the file, to which `naming` is the way back.
 fn check<M: Module>(
     module: &M,
     path: &Path,
-    found: &[(String, Vec<usize>)],
+    found: &[Found],
     ignored: &[&str],
+    naming: &Naming,
 ) -> Result<()> {
     let wanted = params::shapes(module);
-    let shape_of = |name: &str| {
-        let place = found.binary_search_by(|(other, _)| other.as_str().cmp(name)).ok()?;
-        Some(&found[place].1)
+    let of_name = |name: &str| {
+        found.binary_search_by(|other| other.name.as_str().cmp(name)).ok().map(|i| &found[i])
     };
     let (mut missing, mut misshapen) = (Vec::new(), Vec::new());
+    let mut known: BTreeSet<&str> = wanted.iter().map(|(name, _)| name.as_str()).collect();
+    let mut compare = |tensor: &Found, expected: &[usize]| {
+        if tensor.shape != expected {
+            let (name, found) = (tensor.origin.clone(), tensor.shape.clone());
+            misshapen.push(Misfit { name, expected: expected.to_vec(), found });
+        }
+    };
     for (name, expected) in &wanted {
-        match shape_of(name) {
-            None => missing.push(name.clone()),
-            Some(found) if found == expected => {}
-            Some(found) => misshapen.push(Misfit {
-                name: name.clone(),
-                expected: expected.clone(),
-                found: found.clone(),
-            }),
+        if let Some(tensor) = of_name(name) {
+            compare(tensor, expected);
+            continue;
+        }
+        for (name, shape) in naming.parts(name, expected) {
+            // A part that could not be joined with the others has kept its name.
+            match found.iter().find(|tensor| tensor.origin == name) {
+                Some(tensor) => {
+                    known.insert(&tensor.name);
+                    compare(tensor, &shape);
+                }
+                None => missing.push(NamedShape { name, shape }),
+            }
         }
     }
     missing.sort_unstable();
-    let names: BTreeSet<&str> = wanted.iter().map(|(name, _)| name.as_str()).collect();
+    missing.dedup();
     let is_ignored = |name: &str| {
         ignored.iter().any(|pattern| match pattern.strip_suffix('*') {
             Some(prefix) => name.starts_with(prefix),
             None => name == *pattern,
         })
     };
-    let names_found = found.iter().map(|(name, _)| name);
-    let unexpected: Vec<String> = names_found
-        .filter(|name| !names.contains(name.as_str()) && !is_ignored(name))
-        .cloned()
-        .collect();
-    Error::mismatch(path, missing, unexpected, misshapen).map_or(Ok(()), Err)
+    let unexpected = found
+        .iter()
+        .filter(|tensor| !known.contains(tensor.name.as_str()) && !is_ignored(&tensor.name))
+        .map(|tensor| NamedShape { name: tensor.origin.clone(), shape: tensor.shape.clone() });
+    Error::mismatch(path, missing, unexpected.collect(), misshapen).map_or(Ok(()), Err)
 }

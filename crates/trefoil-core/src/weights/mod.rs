@@ -3,6 +3,7 @@
 //! A file is mapped, not read: a tensor is fetched when its parameter is filled.
 
 mod load;
+mod naming;
 mod safetensors;
 mod save;
 mod storage;
@@ -21,6 +22,8 @@ use trefoil_kernels::MappedFile;
 use crate::error::{Error, Result};
 use crate::fs;
 
+use self::naming::Naming;
+
 pub use self::load::{check_strict, load_strict, load_strict_as, load_tensors};
 pub use self::save::{Store, save};
 pub use self::storage::{Storage, Weight};
@@ -38,8 +41,11 @@ pub enum Precision {
     Bf16,
 }
 
-/// End of the name of a file that lists shards.
-const INDEX: &str = ".index.json";
+/// Whether a file lists shards: `NAME.index.json`, or `NAME.index.VARIANT.json` as diffusers calls those of a variant.
+fn is_index(name: &str) -> bool {
+    let parts: Vec<&str> = name.rsplitn(4, '.').collect();
+    matches!(parts.as_slice(), ["json", "index", ..] | ["json", _, "index", ..])
+}
 
 /// An open weight file: its tensors by name.
 #[derive(Debug, Clone)]
@@ -49,6 +55,8 @@ pub struct WeightFile {
     files: Vec<PathBuf>,
     tensors: BTreeMap<String, StoredTensor>,
     metadata: BTreeMap<String, String>,
+    /// How the names in the file follow from those that the tensors have now.
+    naming: Naming,
 }
 
 /// The list of shards that the Hugging Face libraries write.
@@ -64,7 +72,7 @@ impl WeightFile {
     /// # Errors
     /// [`Error::Read`], or [`Error::Format`] when it is none of them or asks for more than reading.
     pub fn open(path: &Path) -> Result<Self> {
-        if path.to_string_lossy().ends_with(INDEX) {
+        if is_index(&path.to_string_lossy()) {
             return Self::open_shards(path);
         }
         let fail = |source| Error::Read { path: path.into(), source };
@@ -78,16 +86,26 @@ impl WeightFile {
             let reason = "expected a safetensors file or one that torch.save wrote";
             return Err(Error::format(path, reason));
         };
-        Ok(Self { path: path.into(), files: vec![path.into()], tensors, metadata })
+        let named = |(name, tensor): (String, StoredTensor)| {
+            let tensor = tensor.named(&name);
+            (name, tensor)
+        };
+        let tensors = tensors.into_iter().map(named).collect();
+        let naming = Naming::default();
+        Ok(Self { path: path.into(), files: vec![path.into()], tensors, metadata, naming })
     }
 
-    /// Opens the first of these files of a folder that exists, else says that the first does not.
+    /// Opens the first of these files of a folder that exists.
     ///
     /// # Errors
-    /// As [`Self::open`].
+    /// As [`Self::open`]; [`Error::Format`] with the names when there is none of them.
     pub fn open_first(folder: &Path, names: &[&str]) -> Result<Self> {
         let found = names.iter().map(|name| folder.join(name)).find(|path| path.exists());
-        Self::open(&found.unwrap_or_else(|| folder.join(names.first().unwrap_or(&""))))
+        let path = found.ok_or_else(|| {
+            let reason = format!("expected one of {}, found none", names.join(", "));
+            Error::format(folder, reason)
+        })?;
+        Self::open(&path)
     }
 
     fn open_shards(path: &Path) -> Result<Self> {
@@ -98,7 +116,7 @@ impl WeightFile {
         for name in names {
             // A name only, and no other index: an index must not lead out of its folder, nor to itself.
             let is_name = Path::new(name).file_name().is_some_and(|file| file == name.as_str());
-            if !is_name || name.ends_with(INDEX) {
+            if !is_name || is_index(name) {
                 return Err(Error::format(path, format!("`{name}` is not the name of a shard")));
             }
             let shard = Self::open(&folder.join(name))?;
@@ -109,7 +127,8 @@ impl WeightFile {
         let missing: Vec<String> =
             weight_map.into_keys().filter(|name| !tensors.contains_key(name)).collect();
         if missing.is_empty() {
-            Ok(Self { path: path.into(), files, tensors, metadata: BTreeMap::new() })
+            let (metadata, naming) = (BTreeMap::new(), Naming::default());
+            Ok(Self { path: path.into(), files, tensors, metadata, naming })
         } else {
             Err(Error::MissingTensors { path: path.into(), missing })
         }
@@ -124,6 +143,15 @@ impl WeightFile {
     pub fn renamed(self, rename: impl Fn(&str) -> Option<String>) -> Self {
         let named = |(name, tensor): (String, StoredTensor)| Some((rename(&name)?, tensor));
         Self { tensors: self.tensors.into_iter().filter_map(named).collect(), ..self }
+    }
+
+    /// The same file, which says `describe(name, shape)` where its tensors now have this name and shape: the names and
+    /// shapes of the parts that it is made of. Messages about absent tensors then name what is absent in the file.
+    pub fn written_as(
+        self,
+        describe: impl Fn(&str, &[usize]) -> Vec<(String, Vec<usize>)> + Send + Sync + 'static,
+    ) -> Self {
+        Self { naming: self.naming.before(describe), ..self }
     }
 
     /// Where it was opened.

@@ -61,6 +61,8 @@ pub struct StoredTensor {
 /// A part of a file seen as an array.
 #[derive(Debug, Clone)]
 struct Piece {
+    /// Its name in the file; empty before the file has given it one.
+    name: Arc<str>,
     file: Arc<MappedFile>,
     element: Element,
     /// First byte.
@@ -121,7 +123,8 @@ impl StoredTensor {
                 return Err(format!("shape {shape:?} repeats the numbers of its storage"));
             }
         }
-        let piece = Piece { file, element, start, shape: shape.clone(), strides };
+        let name = Arc::from("");
+        let piece = Piece { name, file, element, start, shape: shape.clone(), strides };
         Ok(Self { shape, pieces: vec![piece] })
     }
 
@@ -138,6 +141,22 @@ impl StoredTensor {
         let strides = row_major(&shape);
         let start = bytes.start;
         Self::new(file, element, bytes, start, shape, strides)
+    }
+
+    /// The same tensor, which is called so in its file.
+    pub(super) fn named(mut self, name: &str) -> Self {
+        let name: Arc<str> = name.into();
+        for piece in &mut self.pieces {
+            piece.name = Arc::clone(&name);
+        }
+        self
+    }
+
+    /// Names in the file of what it is made of, for messages: however it was renamed, stacked or cut.
+    pub fn origins(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.pieces.iter().map(|piece| &*piece.name).collect();
+        names.dedup();
+        names
     }
 
     /// Its shape.

@@ -18,10 +18,19 @@ const ATTENTION: [([&str; 2], &str); 5] = [
     (["proj_out", "proj_attn"], "to_out.0"),
 ];
 
+/// Ends of the names of the attention's queries in all layouts.
+const QUERIES: [&str; 3] =
+    ["attn_1.q.weight", "attentions.0.query.weight", "attentions.0.to_q.weight"];
+
 /// An autoencoder file in any layout, under the names of diffusers.
 pub fn autoencoder(file: WeightFile) -> WeightFile {
     let file = without_prefix(file, "module.");
     let levels = levels(&file);
+    let is_old = file.tensors().any(|(name, _)| name.contains(".attentions.0.query."));
+    // Matrices of the attention, which are 1x1 convolutions in some files.
+    let is_query = |name: &str| QUERIES.iter().any(|end| name.ends_with(end));
+    let query = file.tensors().find(|(name, _)| is_query(name));
+    let axes = query.map_or(2, |(_, tensor)| tensor.shape().len());
     let mut tensors = BTreeMap::new();
     for (name, tensor) in all(&file) {
         let name = to_diffusers(&name, levels);
@@ -29,7 +38,30 @@ pub fn autoencoder(file: WeightFile) -> WeightFile {
         let tensor = if is_matrix { tensor.with_axes(2).unwrap_or(tensor) } else { tensor };
         tensors.insert(name, tensor);
     }
-    file.with_tensors(tensors)
+    file.with_tensors(tensors).written_as(move |name, shape| {
+        let mut shape = shape.to_vec();
+        if name.contains(".attentions.") && shape.len() == 2 {
+            shape.resize(axes.max(2), 1);
+        }
+        let name = if levels > 0 {
+            to_original(name, levels)
+        } else if is_old {
+            to_old_diffusers(name)
+        } else {
+            name.to_string()
+        };
+        vec![(name, shape)]
+    })
+}
+
+/// The names that diffusers had before 2023.
+fn to_old_diffusers(name: &str) -> String {
+    let Some((place, inner)) = name.split_once(".attentions.0.") else { return name.to_string() };
+    let found = ATTENTION.iter().find_map(|([_, old], ours)| {
+        let rest = inner.strip_prefix(ours)?.strip_prefix('.')?;
+        Some(format!("{place}.attentions.0.{old}.{rest}"))
+    });
+    found.unwrap_or_else(|| name.to_string())
 }
 
 /// Our names to the authors', with convolutions in the attention.
@@ -148,8 +180,11 @@ mod tests {
         }
         let old = "decoder.mid_block.attentions.0.proj_attn.weight";
         assert_eq!(to_diffusers(old, 0), "decoder.mid_block.attentions.0.to_out.0.weight");
+        assert_eq!(to_old_diffusers(&to_diffusers(old, 0)), old);
         let old = "encoder.mid_block.attentions.0.value.bias";
         assert_eq!(to_diffusers(old, 0), "encoder.mid_block.attentions.0.to_v.bias");
+        assert_eq!(to_old_diffusers(&to_diffusers(old, 0)), old);
+        assert_eq!(to_old_diffusers("encoder.conv_in.weight"), "encoder.conv_in.weight");
         // A level that does not exist keeps its name, so that it is reported.
         assert_eq!(to_diffusers("decoder.up.9.block.0.x", 4), "decoder.up.9.block.0.x");
     }

@@ -9,22 +9,49 @@ use trefoil_core::weights::{StoredTensor, WeightFile};
 use super::{all, without_prefix};
 
 const GPT: &str = "transformer.";
+const AUTHORS_GPT: &str = "gpt.";
 const TABLE: &str = "transformer.transformer.wte.weight";
 const HEAD: &str = "transformer.lm_head.weight";
 
 /// A file of the caption decoder in either layout, under the names of diffusers.
 pub fn caption_decoder(file: WeightFile) -> WeightFile {
     let file = without_prefix(file, "module.");
-    let file = file.renamed(|name| match name.strip_prefix("gpt.") {
+    let is_authors = file.tensors().any(|(name, _)| name.starts_with(AUTHORS_GPT));
+    let file = file.renamed(|name| match name.strip_prefix(AUTHORS_GPT) {
         _ if name.starts_with("clip") || is_mask(name) => None,
         Some(rest) => Some(format!("{GPT}{rest}")),
         None => Some(name.to_string()),
     });
     let mut tensors = all(&file);
     if let Some(head) = tensors.remove(HEAD) {
-        tensors.entry(TABLE.into()).or_insert(head);
+        // A head of another shape is none that is tied to the table: it stays, and is reported.
+        match tensors.get(TABLE) {
+            Some(table) if table.shape() != head.shape() => drop(tensors.insert(HEAD.into(), head)),
+            Some(_) => {}
+            None => drop(tensors.insert(TABLE.into(), head)),
+        }
     }
-    file.with_tensors(tensors)
+    let file = file.with_tensors(tensors);
+    if !is_authors {
+        return file;
+    }
+    file.written_as(|name, shape| {
+        let name = match name.strip_prefix(GPT) {
+            Some(rest) => format!("{AUTHORS_GPT}{rest}"),
+            None => name.to_string(),
+        };
+        vec![(name, shape.to_vec())]
+    })
+}
+
+/// Whether the output head of a file in either layout is another matrix than its token table, to which it should be tied.
+/// Reads both.
+pub fn has_untied_head(file: &WeightFile) -> bool {
+    let find = |end: &str| file.tensors().find(|(name, _)| name.ends_with(end)).map(|(_, t)| t);
+    match (find("wte.weight"), find("lm_head.weight")) {
+        (Some(table), Some(head)) => table.read() != head.read(),
+        _ => false,
+    }
 }
 
 /// Our names to the authors', with the tied head.

@@ -10,8 +10,18 @@ use trefoil_core::{Error, Result};
 
 use super::{all, thirds, without_prefix};
 
-/// Names of `clip` and ours, outside of the blocks of a tower.
-type Table = [(&'static str, &'static str)];
+/// How the package `clip` writes a tower.
+#[derive(Clone, Copy)]
+struct Package {
+    /// Ours before all names of the tower.
+    tower: &'static str,
+    /// Theirs.
+    prefix: &'static str,
+    /// Names outside of the blocks, theirs and ours.
+    table: &'static [(&'static str, &'static str)],
+    /// The projection, which lies the other way round.
+    projection: (&'static str, &'static str),
+}
 
 const TEXT: &str = "text_model.";
 const TEXT_TABLE: [(&str, &str); 4] = [
@@ -52,7 +62,8 @@ const FACTS: [&str; 4] = ["input_resolution", "context_length", "vocab_size", "l
 pub fn clip_text(file: WeightFile) -> Result<WeightFile> {
     let file = without_prefix(file, "module.");
     let file = if file.tensor("positional_embedding").is_some() {
-        from_package(file, TEXT, "", &TEXT_TABLE, ("text_projection", "text_projection.weight"))?
+        let projection = ("text_projection", "text_projection.weight");
+        from_package(file, Package { tower: TEXT, prefix: "", table: &TEXT_TABLE, projection })?
     } else {
         with_tower(file, TEXT, "embeddings.token_embedding.weight")
     };
@@ -67,12 +78,13 @@ pub fn clip_text(file: WeightFile) -> Result<WeightFile> {
 /// # Errors
 /// As [`clip_text`].
 pub fn clip_vision(file: WeightFile) -> Result<WeightFile> {
-    const PROJECTION: (&str, &str) = ("proj", "visual_projection.weight");
+    let projection = ("proj", "visual_projection.weight");
+    let package = |prefix| Package { tower: VISION, prefix, table: &VISION_TABLE, projection };
     let file = without_prefix(file, "module.");
     let file = if file.tensor("visual.conv1.weight").is_some() {
-        from_package(file, VISION, "visual.", &VISION_TABLE, PROJECTION)?
+        from_package(file, package("visual."))?
     } else if file.tensor("conv1.weight").is_some() {
-        from_package(file, VISION, "", &VISION_TABLE, PROJECTION)?
+        from_package(file, package(""))?
     } else {
         with_tower(file, VISION, "embeddings.class_embedding")
     };
@@ -92,22 +104,21 @@ fn with_tower(file: WeightFile, tower: &str, marker: &str) -> WeightFile {
     if file.tensor(marker).is_none() {
         return file;
     }
+    let whole = tower.to_string();
     file.renamed(|name| {
         let inside =
             ["embeddings.", "encoder.", "final_layer_norm.", "pre_layrnorm.", "post_layernorm."];
         let inside = inside.iter().any(|start| name.starts_with(start));
         Some(if inside { format!("{tower}{name}") } else { name.to_string() })
     })
+    .written_as(move |name, shape| {
+        vec![(name.strip_prefix(&whole).unwrap_or(name).to_string(), shape.to_vec())]
+    })
 }
 
-/// One tower of a file of the package `clip`; `projection` is its name there and here.
-fn from_package(
-    file: WeightFile,
-    tower: &str,
-    prefix: &str,
-    table: &Table,
-    projection: (&str, &str),
-) -> Result<WeightFile> {
+/// One tower of a file of the package `clip`.
+fn from_package(file: WeightFile, package: Package) -> Result<WeightFile> {
+    let Package { tower, prefix, table, projection } = package;
     let mut tensors: BTreeMap<String, StoredTensor> = BTreeMap::new();
     for (name, tensor) in all(&file) {
         let Some(inner) = name.strip_prefix(prefix) else {
@@ -142,7 +153,35 @@ fn from_package(
         let ours = found.map_or_else(|| name.clone(), |(_, ours)| format!("{tower}{ours}"));
         tensors.insert(ours, tensor);
     }
-    Ok(file.with_tensors(tensors))
+    Ok(file.with_tensors(tensors).written_as(move |name, shape| {
+        let (name, shape) = to_package(name, shape, package);
+        vec![(format!("{}{name}", package.prefix), shape)]
+    }))
+}
+
+/// Name, without the prefix of the tower, and shape in the package `clip` of what is called `name` here.
+fn to_package(name: &str, shape: &[usize], package: Package) -> (String, Vec<usize>) {
+    let mut shape = shape.to_vec();
+    if name == package.projection.1 {
+        shape.reverse();
+        return (package.projection.0.to_string(), shape);
+    }
+    let Some(inner) = name.strip_prefix(package.tower) else { return (name.to_string(), shape) };
+    if let Some((theirs, _)) = package.table.iter().find(|(_, ours)| *ours == inner) {
+        return ((*theirs).to_string(), shape);
+    }
+    let place = inner.strip_prefix("encoder.layers.").and_then(|rest| rest.split_once('.'));
+    let Some((block, part)) = place else { return (name.to_string(), shape) };
+    for projection in ["self_attn.q_proj.", "self_attn.k_proj.", "self_attn.v_proj."] {
+        if let Some(kind) = part.strip_prefix(projection) {
+            shape[0] *= 3;
+            return (format!("transformer.resblocks.{block}.attn.in_proj_{kind}"), shape);
+        }
+    }
+    let found = BLOCK
+        .iter()
+        .find_map(|(theirs, ours)| Some(format!("{theirs}{}", part.strip_prefix(ours)?)));
+    (format!("transformer.resblocks.{block}.{}", found.as_deref().unwrap_or(part)), shape)
 }
 
 /// Number of a block, and what is inside.

@@ -2,7 +2,8 @@
 //!
 //! Each network has one set of names of its own: the path of a field. A function per network takes a weight file in
 //! any published layout and renames, splits, stacks or reshapes its tensors, without reading them, until they
-//! carry these names. What it does not know keeps its name, so that strict loading reports it.
+//! carry these names. What it does not know keeps its name, so that strict loading reports it. The file then knows the way
+//! back ([`WeightFile::written_as`]), so that what is absent is reported under the name that it has in that layout.
 
 mod autoencoder;
 mod caption;
@@ -16,7 +17,7 @@ use burn::tensor::TensorData;
 use trefoil_core::weights::{StoredTensor, WeightFile};
 
 pub use self::autoencoder::{autoencoder, autoencoder_to_original};
-pub use self::caption::{caption_decoder, caption_decoder_to_original, with_head};
+pub use self::caption::{caption_decoder, caption_decoder_to_original, has_untied_head, with_head};
 pub use self::clip::{clip_text, clip_vision};
 pub use self::uvit::{uvit, uvit_to_diffusers};
 
@@ -36,6 +37,19 @@ impl Rows for StoredTensor {
 
     fn cut(&self, rows: Range<usize>) -> Option<Self> {
         self.rows(rows)
+    }
+}
+
+/// A shape, where only names and shapes are asked for.
+impl Rows for Vec<usize> {
+    fn height(&self) -> usize {
+        self.first().copied().unwrap_or(0)
+    }
+
+    fn cut(&self, rows: Range<usize>) -> Option<Self> {
+        let (&height, rest) = self.split_first()?;
+        let is_inside = rows.start <= rows.end && rows.end <= height;
+        is_inside.then(|| std::iter::once(rows.len()).chain(rest.iter().copied()).collect())
     }
 }
 
@@ -67,7 +81,9 @@ fn thirds<T: Rows>(packed: &T) -> Option<[T; 3]> {
 /// Removes a prefix that every name has, as `DataParallel` puts before them.
 fn without_prefix(file: WeightFile, prefix: &str) -> WeightFile {
     if file.tensors().all(|(name, _)| name.starts_with(prefix)) {
+        let whole = prefix.to_string();
         file.renamed(|name| name.strip_prefix(prefix).map(ToString::to_string))
+            .written_as(move |name, shape| vec![(format!("{whole}{name}"), shape.to_vec())])
     } else {
         file
     }

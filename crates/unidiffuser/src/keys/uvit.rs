@@ -6,12 +6,14 @@
 use std::collections::BTreeMap;
 
 use trefoil_core::weights::{StoredTensor, WeightFile};
-use trefoil_core::{Error, Result};
 
 use super::{Rows, all, thirds, without_prefix};
 
 /// Prefix of the tensors that diffusers stores and never uses.
 const UNUSED: &str = "transformer.pos_embed.proj.";
+
+/// Prefix of the blocks in diffusers, which the authors' file has not.
+const BLOCKS: &str = "transformer.";
 
 /// diffusers name (prefix) and ours, outside the blocks.
 const OUTER: [(&str, &str); 10] = [
@@ -80,15 +82,12 @@ fn target(name: &str) -> Target {
     renamed.map_or(Target::Unknown, Target::Whole)
 }
 
-/// A U-ViT file in either layout, under the authors' names.
-///
-/// # Errors
-/// [`Error::MissingTensors`] when a third of a packed projection is absent, [`Error::Format`] when the thirds do not
-/// fit together.
-pub fn uvit(file: WeightFile) -> Result<WeightFile> {
+/// A U-ViT file in either layout, under the authors' names. Thirds of a packed projection that do not make a whole keep
+/// theirs.
+pub fn uvit(file: WeightFile) -> WeightFile {
     let file = without_prefix(file, "module.");
-    if file.tensor("decoder_pred.weight").is_some() {
-        return Ok(file);
+    if !file.tensors().any(|(name, _)| name.starts_with(BLOCKS)) {
+        return file;
     }
     let mut tensors = BTreeMap::new();
     let mut packed: BTreeMap<String, [Option<StoredTensor>; 3]> = BTreeMap::new();
@@ -101,17 +100,21 @@ pub fn uvit(file: WeightFile) -> Result<WeightFile> {
         }
     }
     for (name, parts) in packed {
-        let theirs = name.replace("attn.qkv", "attn1.to_q");
-        let [Some(q), Some(k), Some(v)] = parts else {
-            let missing = vec![format!("{theirs} (or its k, v)")];
-            return Err(Error::MissingTensors { path: file.path().into(), missing });
-        };
-        let stacked = StoredTensor::stack(&[q, k, v]).ok_or_else(|| {
-            Error::format(file.path(), format!("`{theirs}` and its k, v differ in shape"))
-        })?;
-        tensors.insert(name, stacked);
+        if let [Some(q), Some(k), Some(v)] = &parts
+            && q.shape() == k.shape()
+            && k.shape() == v.shape()
+            && let Some(stacked) = StoredTensor::stack(&[q.clone(), k.clone(), v.clone()])
+        {
+            tensors.insert(name, stacked);
+            continue;
+        }
+        let parts = parts.into_iter().flatten();
+        tensors.extend(parts.map(|part| (part.origins().concat(), part)));
     }
-    Ok(file.with_tensors(tensors))
+    file.with_tensors(tensors).written_as(|name, shape| {
+        let parts = uvit_to_diffusers(vec![(name.to_string(), shape.to_vec())]);
+        parts.into_iter().filter(|(name, _)| !name.starts_with(UNUSED)).collect()
+    })
 }
 
 /// The authors' names to those of diffusers.
