@@ -142,17 +142,20 @@ fn a_misshapen_tensor_is_named_with_both_shapes() {
 
 #[test]
 fn a_missing_file_is_named() {
-    for file in [
-        "unet/config.json",
-        "vae/diffusion_pytorch_model.safetensors",
-        "text_encoder/config.json",
-        "image_encoder/model.safetensors",
-        "text_decoder/config.json",
-    ] {
+    for file in ["unet/config.json", "text_encoder/config.json", "text_decoder/config.json"] {
         let (_dir, model) = copy();
         let path = model.join(file);
         std::fs::remove_file(&path).unwrap();
         refuses(&model, &["cannot read", &path.display().to_string()]);
+    }
+    // Weights may have several names.
+    for (folder, file) in [
+        ("vae", "diffusion_pytorch_model.safetensors"),
+        ("image_encoder", "model.safetensors"),
+    ] {
+        let (_dir, model) = copy();
+        std::fs::remove_file(model.join(folder).join(file)).unwrap();
+        refuses(&model, &[&format!("{folder}: expected one of {file}, "), "found none"]);
     }
     let (_dir, model) = copy();
     std::fs::remove_dir_all(model.join("clip_tokenizer")).unwrap();
