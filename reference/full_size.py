@@ -118,7 +118,7 @@ def main():
         start = time.perf_counter()
         outputs = run()
         times.append(time.perf_counter() - start)
-    peak, anonymous = memory("VmHWM"), memory("RssAnon")
+    peak = memory("VmHWM")
     differences = {}
     if args.compare:
         ours = load_file(args.compare)
@@ -132,7 +132,7 @@ def main():
     parameters = {p.data_ptr(): p.numel() for _, p in used}
     print(json.dumps(dict(
         parameters=sum(parameters.values()), load=load, first=times[0], times=times[1:], before=before,
-        peak_loading=peak_loading, peak=peak, anonymous=anonymous, differences=differences, torch=torch.__version__)))
+        peak_loading=peak_loading, peak=peak, differences=differences, torch=torch.__version__)))
 
 
 if __name__ == "__main__":

@@ -105,6 +105,14 @@ pub fn write_atomic(
     Ok(())
 }
 
+/// Whether a folder can be made at a path without losing anything: nothing is there, or an empty folder.
+pub fn is_free(path: &Path) -> bool {
+    match std::fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(_) => !path.exists(),
+    }
+}
+
 /// Fills a new folder beside `out` and puts it into place, so that a reader sees all of it or what was there before.
 ///
 /// # Errors
@@ -157,6 +165,15 @@ mod tests {
         let text = r#"{"a": -Infinity, "NaN\" Infinity": [NaN, "NaN"], "é": Infinity, "b\\": NaN}"#;
         let expected = r#"{"a": null, "NaN\" Infinity": [null, "NaN"], "é": null, "b\\": null}"#;
         assert_eq!(strict_json(text), expected);
+    }
+
+    #[test]
+    fn nothing_and_an_empty_folder_are_free() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(is_free(dir.path()) && is_free(&dir.path().join("absent")));
+        let file = dir.path().join("a.txt");
+        std::fs::write(&file, "a").unwrap();
+        assert!(!is_free(dir.path()) && !is_free(&file));
     }
 
     #[test]

@@ -8,69 +8,24 @@
 mod choice;
 #[cfg(feature = "hub")]
 mod download;
+mod id;
 #[cfg(feature = "hub")]
 mod remote;
+mod remove;
 
-use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use crate::error::{Error, Result};
+use self::id::MAIN;
 use crate::fs;
 
+pub use self::id::HubId;
+pub use self::remove::Removed;
 #[cfg(feature = "hub")]
 pub use self::{download::Fetching, remote::Hub};
 
-/// The revision that is meant when none is named.
-const MAIN: &str = "main";
 const PREFIX: &str = "models--";
-
-/// `owner/name` or `owner/name@revision`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HubId {
-    /// Who it belongs to.
-    pub owner: String,
-    /// Its name.
-    pub name: String,
-    /// A branch, a tag or a commit.
-    pub revision: String,
-}
-
-impl FromStr for HubId {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let wrong = || {
-            let reason = format!("expected OWNER/NAME or OWNER/NAME@REVISION, found `{text}`");
-            Error::config("model", reason)
-        };
-        let (id, revision) = text.split_once('@').unwrap_or((text, MAIN));
-        let (owner, name) = id.split_once('/').ok_or_else(wrong)?;
-        // Names of folders: nothing that leads elsewhere.
-        let plain = |part: &str| {
-            let known = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-            !part.is_empty()
-                && !part.starts_with('.')
-                && !part.contains("--")
-                && part.chars().all(known)
-        };
-        let revision_is_plain = !revision.is_empty() && revision.split('/').all(plain);
-        if !plain(owner) || !plain(name) || !revision_is_plain {
-            return Err(wrong());
-        }
-        Ok(Self { owner: owner.into(), name: name.into(), revision: revision.into() })
-    }
-}
-
-impl fmt::Display for HubId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.owner, self.name)?;
-        if self.revision == MAIN { Ok(()) } else { write!(f, "@{}", self.revision) }
-    }
-}
 
 /// Whether the user forbids the network by `HF_HUB_OFFLINE`.
 pub fn is_offline() -> bool {
@@ -130,99 +85,83 @@ impl HubCache {
         self.root.join(".locks").join(format!("{PREFIX}{}--{}", id.owner, id.name))
     }
 
-    /// Removes a revision, or for `main` all of them; whether there was something to remove. Files that other revisions
-    /// have too stay for them.
-    ///
-    /// # Errors
-    /// [`Error::Write`] with the path.
-    pub fn remove(&self, id: &HubId) -> Result<bool> {
-        let folder = self.folder(id);
-        let fail = |path: &Path| {
-            let path = path.to_path_buf();
-            |source| Error::Write { path, source }
-        };
-        if id.revision != MAIN {
-            let Some(snapshot) = self.find(id) else { return Ok(false) };
-            std::fs::remove_dir_all(&snapshot).map_err(fail(&snapshot))?;
-            let others = folder.join("snapshots");
-            let others = std::fs::read_dir(&others).map_err(fail(&others))?.flatten();
-            let used: BTreeSet<PathBuf> =
-                others.flat_map(|other| contents(&other.path())).collect();
-            if !used.is_empty() {
-                let reference = folder.join("refs").join(&id.revision);
-                if reference.is_file() {
-                    std::fs::remove_file(&reference).map_err(fail(&reference))?;
-                }
-                for blob in contents(&folder.join("blobs")) {
-                    if !used.contains(&blob) {
-                        std::fs::remove_file(&blob).map_err(fail(&blob))?;
-                    }
-                }
-                return Ok(true);
-            }
-        } else if !folder.is_dir() {
-            return Ok(false);
-        }
-        std::fs::remove_dir_all(&folder).map_err(fail(&folder))?;
-        let locks = self.locks(id);
-        if locks.is_dir() {
-            std::fs::remove_dir_all(&locks).map_err(fail(&locks))?;
-        }
-        Ok(true)
-    }
-
     /// The files of a revision, when they are here.
     pub fn find(&self, id: &HubId) -> Option<PathBuf> {
         let folder = self.folder(id);
-        let commit = fs::read_to_string(&folder.join("refs").join(&id.revision)).ok();
-        let commit = commit.as_deref().map_or(id.revision.as_str(), str::trim);
+        let commit = fs::read_to_string(&folder.join("refs").join(id.revision())).ok();
+        let commit = commit.as_deref().map_or(id.revision(), str::trim);
         // A reference is a file that anybody may have written: a name only.
         let is_name = Path::new(commit).file_name().is_some_and(|name| name == commit);
         let snapshot = folder.join("snapshots").join(commit);
         (is_name && snapshot.is_dir()).then_some(snapshot)
     }
 
-    /// All models that are here, sorted.
+    /// Every revision of every model that is here, sorted: branches and tags, `main` without its name, and commits that
+    /// none of them holds.
     pub fn list(&self) -> Vec<HubId> {
         let entries = std::fs::read_dir(&self.root).into_iter().flatten().flatten();
-        let id = |entry: std::fs::DirEntry| -> Option<HubId> {
+        let model = |entry: std::fs::DirEntry| -> Option<HubId> {
             let name = entry.file_name().into_string().ok()?;
             let (owner, name) = name.strip_prefix(PREFIX)?.split_once("--")?;
             format!("{owner}/{name}").parse().ok()
         };
-        let mut all: Vec<HubId> = entries.filter_map(id).collect();
+        let mut all: Vec<HubId> =
+            entries.filter_map(model).flat_map(|id| self.revisions(&id)).collect();
         all.sort_by_key(ToString::to_string);
+        all
+    }
+
+    /// The revisions of a model whose files are here.
+    fn revisions(&self, id: &HubId) -> Vec<HubId> {
+        let (references, snapshots) = (self.references(id), self.snapshots(id));
+        let named = references.iter().filter(|(_, commit)| snapshots.contains(commit));
+        let is_named = |commit: &String| references.iter().any(|(_, held)| held == commit);
+        let unnamed = snapshots.iter().filter(|commit| !is_named(commit));
+        let whole = |revision: &String| -> Option<HubId> {
+            let model = format!("{}/{}", id.owner, id.name);
+            let text = if revision == MAIN { model } else { format!("{model}@{revision}") };
+            text.parse().ok()
+        };
+        named.map(|(name, _)| name).chain(unnamed).filter_map(whole).collect()
+    }
+
+    /// Branches and tags of a model with the commits that they hold, sorted.
+    fn references(&self, id: &HubId) -> Vec<(String, String)> {
+        let mut all = references(&self.folder(id).join("refs"), "");
+        all.sort();
+        all
+    }
+
+    /// Commits of a model of which there are files, sorted.
+    fn snapshots(&self, id: &HubId) -> Vec<String> {
+        let folder = self.folder(id).join("snapshots");
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let folders = entries.filter(|entry| entry.path().is_dir());
+        let mut all: Vec<String> =
+            folders.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        all.sort();
         all
     }
 }
 
-/// The files below a folder, as they are called where links lead.
-fn contents(folder: &Path) -> Vec<PathBuf> {
+/// The references below a folder; the names of those of pull requests have slashes.
+fn references(folder: &Path, prefix: &str) -> Vec<(String, String)> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let of = |path: PathBuf| {
-        if path.is_dir() { contents(&path) } else { path.canonicalize().into_iter().collect() }
+    let of = |entry: std::fs::DirEntry| -> Vec<(String, String)> {
+        let Ok(name) = entry.file_name().into_string() else { return Vec::new() };
+        let (path, name) = (entry.path(), format!("{prefix}{name}"));
+        if path.is_dir() {
+            return references(&path, &format!("{name}/"));
+        }
+        let commit = fs::read_to_string(&path).ok();
+        commit.map(|commit| (name, commit.trim().to_string())).into_iter().collect()
     };
-    entries.flat_map(|entry| of(entry.path())).collect()
+    entries.flat_map(of).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_read_and_nothing_else_is() {
-        let id: HubId = "thu-ml/unidiffuser-v1@fp16".parse().unwrap();
-        assert_eq!((&*id.owner, &*id.name, &*id.revision), ("thu-ml", "unidiffuser-v1", "fp16"));
-        assert_eq!(id.to_string(), "thu-ml/unidiffuser-v1@fp16");
-        let id: HubId = "a/b".parse().unwrap();
-        assert_eq!((&*id.revision, id.to_string()), ("main", "a/b".to_string()));
-        assert!("a/b@refs/pr/1".parse::<HubId>().is_ok());
-        for text in
-            ["a", "a/", "/b", "a/b/c", "../b", "a/..", "a/b@", "a/b@../c", "a b/c", "a--x/b"]
-        {
-            assert!(text.parse::<HubId>().is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn a_revision_is_a_reference_or_a_commit() {
@@ -245,43 +184,27 @@ mod tests {
         assert!(HubCache::at(dir.path().join("absent")).list().is_empty());
     }
 
-    /// Two revisions share a file; the first takes only its own with it.
-    #[cfg(unix)]
     #[test]
-    fn what_another_revision_has_too_stays() {
+    fn every_revision_is_listed_once() {
         let dir = tempfile::tempdir().unwrap();
         let cache = HubCache::at(dir.path());
-        let id = |text: &str| text.parse::<HubId>().unwrap();
-        let folder = cache.folder(&id("o/n"));
-        for part in ["refs", "blobs", "snapshots/abc/unet", "snapshots/def"] {
-            std::fs::create_dir_all(folder.join(part)).unwrap();
-        }
-        for blob in ["own", "both", "half.incomplete"] {
-            std::fs::write(folder.join("blobs").join(blob), blob).unwrap();
-        }
-        let link = |to: &str, at: &str| {
-            std::os::unix::fs::symlink(to, folder.join("snapshots").join(at)).unwrap();
+        let make = |model: &str, snapshots: &[&str], references: &[(&str, &str)]| {
+            let folder = dir.path().join(model);
+            std::fs::create_dir_all(folder.join("refs/refs/pr")).unwrap();
+            for commit in snapshots {
+                std::fs::create_dir_all(folder.join("snapshots").join(commit)).unwrap();
+            }
+            for (name, commit) in references {
+                std::fs::write(folder.join("refs").join(name), commit).unwrap();
+            }
         };
-        link("../../../blobs/own", "abc/unet/x");
-        link("../../blobs/both", "abc/y");
-        link("../../blobs/both", "def/y");
-        std::fs::write(folder.join("refs/old"), "abc").unwrap();
-        std::fs::write(folder.join("refs/main"), "def").unwrap();
-        std::fs::create_dir_all(cache.locks(&id("o/n"))).unwrap();
-        assert!(!cache.remove(&id("o/n@none")).unwrap());
-        assert!(cache.remove(&id("o/n@old")).unwrap());
-        let left = |part: &str| -> Vec<String> {
-            let entries = std::fs::read_dir(folder.join(part)).unwrap().flatten();
-            entries.map(|entry| entry.file_name().into_string().unwrap()).collect()
-        };
-        assert_eq!(
-            (left("blobs"), left("refs"), left("snapshots")),
-            (vec!["both".into()], vec!["main".into()], vec!["def".into()])
-        );
-        assert_eq!(std::fs::read_to_string(folder.join("snapshots/def/y")).unwrap(), "both");
-        // The last revision takes everything with it.
-        assert!(cache.remove(&id("o/n@def")).unwrap());
-        assert!(!folder.exists() && !cache.locks(&id("o/n")).exists());
-        assert!(!cache.remove(&id("o/n")).unwrap());
+        let references =
+            [("main", "abc"), ("fp16", "def\n"), ("refs/pr/1", "abc"), ("gone", "789")];
+        make("models--o--n", &["abc", "def", "456"], &references);
+        make("models--o--a", &["1"], &[("fp16", "1")]);
+        make("datasets--o--n", &["1"], &[("main", "1")]);
+        let found: Vec<String> = cache.list().iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["o/a@fp16", "o/n", "o/n@456", "o/n@fp16", "o/n@refs/pr/1"]);
+        assert!(cache.list().iter().all(|id| cache.find(id).is_some()));
     }
 }

@@ -46,7 +46,9 @@ pub(crate) fn fetch(cache: &HubCache, id: &HubId, _: Talk) -> anyhow::Result<Pat
     let hint = format!(
         "this build does not download; `hf download {}/{} --revision {}` fills the cache, and so does a build with the \
          feature `hub`",
-        id.owner, id.name, id.revision
+        id.owner,
+        id.name,
+        id.revision()
     );
     Err(hinted(absent(cache, id), hint))
 }

@@ -7,6 +7,8 @@ mod support;
 #[path = "support/models.rs"]
 mod models;
 
+#[path = "layouts/convert.rs"]
+mod convert;
 #[path = "layouts/strict.rs"]
 mod strict;
 

@@ -149,10 +149,9 @@ fn a_missing_file_is_named() {
         refuses(&model, &["cannot read", &path.display().to_string()]);
     }
     // Weights may have several names.
-    for (folder, file) in [
-        ("vae", "diffusion_pytorch_model.safetensors"),
-        ("image_encoder", "model.safetensors"),
-    ] {
+    for (folder, file) in
+        [("vae", "diffusion_pytorch_model.safetensors"), ("image_encoder", "model.safetensors")]
+    {
         let (_dir, model) = copy();
         std::fs::remove_file(model.join(folder).join(file)).unwrap();
         refuses(&model, &[&format!("{folder}: expected one of {file}, "), "found none"]);

@@ -53,20 +53,19 @@ pub(crate) fn markdown(results: &BTreeMap<String, Network>) -> String {
         ],
         found().map(|(what, network)| row(what, network)),
     );
-    text.push_str(
-        "\n## Memory that no file stands behind\n\n\
-         Part of the peak above are pages of the mapped weight files, which the system drops when it needs the room and reads \
-         again. This is the rest, resident after the last evaluation (`RssAnon`): what a process cannot do without.\n",
-    );
-    table(
-        &mut text,
-        &["network", "Trefoil, MiB", "PyTorch, MiB", "ratio"],
-        found().map(|(what, network)| {
-            let own = |runs: &[Run]| median_of(runs, |run| run.anonymous as f64);
-            let (ours, torch) = (own(&network.ours), own(&network.torch));
-            vec![what.to_string(), mib(ours), mib(torch), bold(ours / torch)]
-        }),
-    );
+    if let Some((name, what)) = NETWORKS.first()
+        && let Some(network) = results.get(*name)
+    {
+        let weights = network.ours.first().map_or(0.0, |run| run.weights as f64);
+        let peak = median_of(&network.torch, |run| run.peak as f64);
+        let _ = writeln!(
+            text,
+            "\n{what}: the weights alone take {} MiB in f32, which is {:.2} of PyTorch's peak; [fewer bits](#weights-in-fewer-bits) \
+             take less.",
+            mib(weights),
+            weights / peak
+        );
+    }
     text.push_str("\n## Loading\n\n");
     let _ = writeln!(
         text,
@@ -206,7 +205,6 @@ mod tests {
             before: 10 << 20,
             peak_loading: 4410 << 20,
             peak: 4500 << 20,
-            anonymous: 500 << 20,
             differences: BTreeMap::from([("z".to_string(), difference)]),
             ready: 4.0,
             torch: None,
@@ -220,7 +218,7 @@ mod tests {
         let page = markdown(&BTreeMap::from([("unet".to_string(), network)]));
         let row = "| U-ViT, one evaluation at 512x512 (1,105 tokens) | 952.5 M | 2.0e-6 | 6.00 | 12.00 | **0.50** |";
         assert!(page.contains(row), "{page}");
-        assert!(page.contains("| 500 | 500 | **1.00** |"), "{page}");
+        assert!(page.contains("take 4000 MiB in f32, which is 0.89 of PyTorch's peak"), "{page}");
         assert!(page.contains("| f32 | 4000 | 4400 | **1.10** | 2.00 |"), "{page}");
         assert!(page.contains("| bf16 | 4000 | 4500 | 9.00 | **1.50** |"), "{page}");
     }

@@ -31,9 +31,6 @@ pub(crate) struct Run {
     pub(crate) peak_loading: u64,
     /// Peak of all.
     pub(crate) peak: u64,
-    /// Resident after the last evaluation without what files stand behind.
-    #[serde(default)]
-    pub(crate) anonymous: u64,
     /// Largest difference of each output over its largest magnitude.
     #[serde(default)]
     pub(crate) differences: BTreeMap<String, f64>,

@@ -79,8 +79,8 @@ impl Hub {
             link(&blob, &target, file.split('/').count() + 1)?;
         }
         // Last, so that the revision is found when it is complete.
-        let reference = root.join("refs").join(&id.revision);
-        if id.revision != commit {
+        let reference = root.join("refs").join(id.revision());
+        if id.revision() != commit {
             create_parent(&reference)?;
             fs::write_atomic(&reference, |out| out.write_all(commit.as_bytes()))?;
         }

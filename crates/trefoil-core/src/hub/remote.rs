@@ -103,7 +103,7 @@ impl Hub {
 
     /// The commit and the files of a revision.
     pub(super) fn list(&self, id: &HubId) -> Result<Listing> {
-        let revision = encode(&id.revision, false);
+        let revision = encode(id.revision(), false);
         let url =
             format!("{}/api/models/{}/{}/revision/{revision}", self.endpoint, id.owner, id.name);
         self.retry(|| {

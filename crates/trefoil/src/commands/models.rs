@@ -1,18 +1,19 @@
 //! `trefoil models`: which models are here, what they need, and other forms of them.
 
 mod info;
+mod list;
 
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
-use serde_json::json;
 use trefoil_core::fs;
 use trefoil_core::hub::{HubCache, HubId, is_offline};
 use trefoil_core::weights::Precision;
 use uni_instruct::edm::Teacher;
 use unidiffuser::model::{Layout, ModelFiles};
+use unidiffuser::one_step;
 
 use self::info::Info;
 use crate::Answer;
@@ -39,15 +40,16 @@ pub(crate) struct ModelsArgs {
 
 #[derive(Debug, Subcommand)]
 enum ModelsCommand {
-    /// The models that are here: the one that comes with Trefoil, and UniDiffuser models in the cache of Hugging Face
+    /// The models that are here: the one that comes with Trefoil, and UniDiffuser models in the cache of Hugging Face, every
+    /// revision, with what is wrong where one does not open
     List(JsonArgs),
     /// Sizes, licence and the memory that a model needs, before it is loaded
     Info(InfoArgs),
-    /// Make sure that a model of the Hub is here; builds with the feature `hub` fetch what is missing
+    /// Make sure that a model of the Hub is here and whole; builds with the feature `hub` fetch what is missing
     Pull(HubArgs),
-    /// Remove a revision of a model from the cache of Hugging Face; without one, all of them
+    /// Remove a branch or tag, or a commit with its names, from the cache of Hugging Face; without a revision, the whole model
     Rm(HubArgs),
-    /// Write a model in another layout or precision
+    /// Write a model, and its one-step generator, in another layout or precision
     Convert(ConvertArgs),
     /// Check names, shapes and numbers of all weights
     Verify(VerifyArgs),
@@ -98,7 +100,7 @@ impl ModelsArgs {
     /// Runs the command.
     pub(crate) fn run(self, talk: Talk) -> anyhow::Result<Answer> {
         match self.command {
-            ModelsCommand::List(args) => list(&args),
+            ModelsCommand::List(args) => list::list(args.json),
             ModelsCommand::Info(args) => info(&args, talk),
             ModelsCommand::Pull(args) => pull(&args.id, talk),
             ModelsCommand::Rm(args) => remove(&args.id, talk),
@@ -106,39 +108,6 @@ impl ModelsArgs {
             ModelsCommand::Verify(args) => verify(&args.model, talk),
         }
     }
-}
-
-fn list(args: &JsonArgs) -> anyhow::Result<Answer> {
-    let mut models: Vec<(String, PathBuf)> = Vec::new();
-    models.extend(
-        model::shipped(model::SHIPPED).map(|path| ("(comes with Trefoil)".to_string(), path)),
-    );
-    let cache = HubCache::of_user();
-    for id in cache.iter().flat_map(HubCache::list) {
-        models.extend(cache.as_ref().and_then(|c| c.find(&id)).map(|path| (id.to_string(), path)));
-    }
-    // Other models of the cache are not ours to run.
-    let models = models
-        .into_iter()
-        .filter_map(|(name, path)| Some((name, ModelFiles::open(&path).ok()?, path)));
-    let mut found = Answer::No;
-    for (name, files, path) in models {
-        found = Answer::Yes;
-        let info = Info::of(&files)?;
-        let parameters: usize = info.components.iter().map(|c| c.parameters).sum();
-        if args.json {
-            output::print_json(&json!({
-                "name": name, "path": path, "layout": files.layout.to_string(), "parameters": parameters,
-            }))?;
-        } else {
-            let millions = parameters as f64 / 1e6;
-            let (layout, path) = (files.layout, path.display());
-            output::print(format_args!(
-                "{name:<32}{millions:>10.1} M parameters  {layout:<10}  {path}"
-            ))?;
-        }
-    }
-    Ok(found)
 }
 
 fn info(args: &InfoArgs, talk: Talk) -> anyhow::Result<Answer> {
@@ -162,30 +131,48 @@ fn pull(id: &HubId, talk: Talk) -> anyhow::Result<Answer> {
     let here = cache.find(id);
     // What is here may be old or half of it, which only the Hub knows.
     let path = match here {
-        Some(path) if cfg!(not(feature = "hub")) || is_offline() => path,
+        Some(path) if cfg!(not(feature = "hub")) || is_offline() => whole(id, path)?,
         _ => fetch(&cache, id, talk)?,
     };
     output::print(path.display())?;
     Ok(Answer::Yes)
 }
 
+/// A model of the cache that nobody compares with the Hub has to open.
+fn whole(id: &HubId, path: PathBuf) -> anyhow::Result<PathBuf> {
+    if is_teacher(&path) {
+        return Ok(path);
+    }
+    let Err(error) = list::open(&path) else { return Ok(path) };
+    let problem = list::problem(error, &path);
+    let message = format!("{id} is incomplete or damaged in {}: {problem}", path.display());
+    let hint = if cfg!(feature = "hub") {
+        "HF_HUB_OFFLINE forbids to fetch what is missing; run the command again without it"
+            .to_string()
+    } else {
+        let HubId { owner, name, .. } = id;
+        format!(
+            "this build does not download; `hf download {owner}/{name} --revision {}` fetches what is missing, and so does \
+             a build with the feature `hub`",
+            id.revision()
+        )
+    };
+    Err(hinted(message, hint))
+}
+
 fn remove(id: &HubId, talk: Talk) -> anyhow::Result<Answer> {
     let cache = cache()?;
-    if !cache.remove(id)? {
+    let Some(removed) = cache.remove(id)? else {
         talk.note(format_args!("{id} is not in {}", cache.root().display()));
         return Ok(Answer::No);
-    }
-    talk.note(format_args!("removed {id} from {}", cache.root().display()));
+    };
+    talk.note(format_args!("removed from {}: {removed}", cache.folder(id).display()));
     Ok(Answer::Yes)
 }
 
 fn convert(args: &ConvertArgs, talk: Talk) -> anyhow::Result<Answer> {
     let source = model::find(Some(&args.model), talk)?;
-    let is_free = match std::fs::read_dir(&args.out) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(_) => !args.out.exists(),
-    };
-    if !is_free {
+    if !fs::is_free(&args.out) {
         let message = format!("{} exists and is not empty", args.out.display());
         return Err(hinted(message, "choose another folder"));
     }
@@ -196,15 +183,24 @@ fn convert(args: &ConvertArgs, talk: Talk) -> anyhow::Result<Answer> {
         _ => Precision::F32,
     };
     if is_teacher(&source) {
-        Teacher::open(&source, &Device::flex())?.save(&args.out, precision)?;
-        keep_beside(&source, &args.out)?;
+        let teacher = Teacher::open(&source, &Device::flex())?;
+        fs::write_folder(&args.out, |new| -> anyhow::Result<()> {
+            teacher.save(new, precision)?;
+            keep_beside(&source, new)
+        })?;
         talk.note(format_args!("wrote {} ({})", args.out.display(), args.precision));
         return Ok(Answer::Yes);
     }
     let files = ModelFiles::open(&source)?;
-    files.convert(&args.out, layout, precision)?;
-    keep_beside(&files.folder, &args.out)?;
-    talk.note(format_args!("wrote {} ({layout}, {})", args.out.display(), args.precision));
+    // What belongs to the weights is there when they are.
+    fs::write_folder(&args.out, |new| -> anyhow::Result<()> {
+        files.convert(new, layout, precision)?;
+        keep_beside(&files.folder, new)
+    })?;
+    let has_generator = files.folder.join(one_step::FOLDER).is_dir();
+    let generator = if has_generator { ", with its one-step generator" } else { "" };
+    let (out, precision) = (args.out.display(), &args.precision);
+    talk.note(format_args!("wrote {out} ({layout}, {precision}){generator}"));
     Ok(Answer::Yes)
 }
 

@@ -8,12 +8,14 @@ fn layouts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../unidiffuser/tests/fixtures/layouts")
 }
 
-/// Puts a model into the cache of the test.
-fn cached(folder: &Path, id: &str, from: &Path) {
+/// Puts a revision of a model into the cache of the test, and returns where its files are.
+fn cached(folder: &Path, id: &str, (reference, commit): (&str, &str), from: &Path) -> PathBuf {
     let root = folder.join("hub").join(format!("models--{}", id.replace('/', "--")));
-    copy_folder(from, &root.join("snapshots/0123abcd"));
+    let snapshot = root.join("snapshots").join(commit);
+    copy_folder(from, &snapshot);
     std::fs::create_dir_all(root.join("refs")).unwrap();
-    std::fs::write(root.join("refs/main"), "0123abcd").unwrap();
+    std::fs::write(root.join("refs").join(reference), commit).unwrap();
+    snapshot
 }
 
 #[test]
@@ -64,7 +66,7 @@ fn models_of_the_cache_are_listed_found_and_removed() {
         "{out:?}"
     );
     assert_eq!(out.len(), 1);
-    cached(dir.path(), "o/tiny", &model());
+    cached(dir.path(), "o/tiny", ("main", "0123abcd"), &model());
     std::fs::create_dir_all(dir.path().join("hub/models--o--other/snapshots/1")).unwrap();
     let out = lines(dir.path(), &["models", "list"]);
     assert!(out.len() == 2 && out[1].starts_with("o/tiny "), "{out:?}");
@@ -81,6 +83,8 @@ fn models_of_the_cache_are_listed_found_and_removed() {
     }
     let removed = run(dir.path(), &["models", "rm", "o/tiny"]);
     assert_eq!(removed.code, Some(0), "{removed:?}");
+    let what = "models--o--tiny: reference main, snapshot 0123abcd, the folder itself\n";
+    assert!(removed.err.ends_with(what), "{}", removed.err);
     assert!(!dir.path().join("hub/models--o--tiny").exists());
     assert_eq!(run(dir.path(), &["models", "rm", "o/tiny"]).code, Some(1));
     let absent = run(dir.path(), &["models", "pull", "o/tiny"]);
@@ -93,6 +97,111 @@ fn models_of_the_cache_are_listed_found_and_removed() {
     assert!(absent.err.contains(hint), "{}", absent.err);
     let absent = run(dir.path(), &["generate", "a cat", "--model", "o/tiny"]);
     assert!(absent.err.contains("no such model folder: o/tiny, nor is it in "), "{}", absent.err);
+}
+
+#[test]
+fn no_more_is_removed_than_was_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let remove = |id: &str| -> String {
+        let removed = run(dir.path(), &["models", "rm", id]);
+        assert_eq!(removed.code, Some(0), "{removed:?}");
+        let (before, what) = removed.err.trim_end().rsplit_once(": ").unwrap();
+        assert!(before.starts_with("removed from ") && before.ends_with("models--o--tiny"));
+        what.to_string()
+    };
+    for (reference, commit) in [("main", "abc123"), ("v1", "abc123"), ("fp16", "def456")] {
+        cached(dir.path(), "o/tiny", (reference, commit), &model());
+    }
+    let names = |lines: &[String]| -> Vec<String> {
+        let first = |line: &String| line.split(' ').next().unwrap().to_string();
+        lines[1..].iter().map(first).collect()
+    };
+    let listed = || names(&lines(dir.path(), &["models", "list"]));
+    assert_eq!(listed(), ["o/tiny", "o/tiny@fp16", "o/tiny@v1"]);
+    assert_eq!(remove("o/tiny@v1"), "reference v1");
+    assert_eq!(remove("o/tiny@main"), "reference main, snapshot abc123");
+    assert_eq!(listed(), ["o/tiny@fp16"]);
+    assert_eq!(run(dir.path(), &["models", "rm", "o/tiny@main"]).code, Some(1));
+    cached(dir.path(), "o/tiny", ("main", "abc123"), &model());
+    assert_eq!(remove("o/tiny@abc123"), "reference main, snapshot abc123");
+    assert_eq!(remove("o/tiny@fp16"), "reference fp16, snapshot def456, the folder itself");
+    assert!(!dir.path().join("hub/models--o--tiny").exists());
+}
+
+#[test]
+fn half_a_model_is_listed_and_not_taken_for_a_whole_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshot = cached(dir.path(), "o/half", ("main", "0123abcd"), &model());
+    std::fs::remove_dir_all(snapshot.join("unet")).unwrap();
+    cached(dir.path(), "o/onlyrev", ("fp16", "0123abcd"), &model());
+    // Of somebody else.
+    let other = cached(dir.path(), "o/other", ("main", "0123abcd"), &model().join("vae"));
+    std::fs::write(other.join("model_index.json"), r#"{"_class_name": "Other"}"#).unwrap();
+    let out = lines(dir.path(), &["models", "list"]);
+    assert_eq!(out.len(), 3, "{out:?}");
+    assert!(out[1].starts_with("o/half ") && out[1].contains(" broken: "), "{}", out[1]);
+    assert!(out[1].contains("unet") && out[1].ends_with("snapshots/0123abcd"), "{}", out[1]);
+    assert!(out[2].starts_with("o/onlyrev@fp16 ") && out[2].contains(" M "), "{}", out[2]);
+    let json = json_lines(dir.path(), &["models", "list", "--json"]);
+    assert_eq!((json[1]["name"].as_str(), json[1].get("parameters")), (Some("o/half"), None));
+    assert!(json[1]["problem"].as_str().unwrap().contains("unet"), "{}", json[1]);
+
+    let half = run(dir.path(), &["models", "pull", "o/half"]);
+    assert_eq!((half.code, half.out.as_str()), (Some(2), ""), "{half:?}");
+    assert!(half.err.contains("error: o/half is incomplete or damaged in "), "{}", half.err);
+    let hint = if cfg!(feature = "hub") {
+        "hint: HF_HUB_OFFLINE forbids to fetch what is missing"
+    } else {
+        "hint: this build does not download; `hf download o/half --revision main`"
+    };
+    assert!(half.err.contains(hint), "{}", half.err);
+    let whole = lines(dir.path(), &["models", "pull", "o/onlyrev@fp16"]);
+    assert!(whole[0].ends_with("models--o--onlyrev/snapshots/0123abcd"), "{whole:?}");
+}
+
+/// The generator goes along in every layout, and a conversion that fails leaves nothing, so that the next one may succeed.
+#[test]
+fn conversions_are_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("m");
+    copy_folder(&model(), &source);
+    copy_folder(&model().join("unet"), &source.join("one_step/unet"));
+    let about = source.join("one_step/one_step.json");
+    std::fs::write(&about, r#"{"level": 5.0, "tasks": ["text-to-image"]}"#).unwrap();
+    std::fs::write(source.join("LICENSE.txt"), "free").unwrap();
+    let draw = |model: &str| -> Vec<u8> {
+        let args = ["generate", "the sea", "--one-step", "--seed", "4", "-o", "x.png", "--model"];
+        lines(dir.path(), &[&args[..], &[model]].concat());
+        let picture = trefoil_core::Picture::open(&dir.path().join("x.png")).unwrap();
+        picture.pixels().to_vec()
+    };
+    let expected = draw("m");
+    let convert =
+        |more: &[&str]| run(dir.path(), &[&["models", "convert", "m"][..], more].concat());
+    for layout in ["diffusers", "authors"] {
+        let done = convert(&[layout, "--layout", layout]);
+        assert_eq!(done.code, Some(0), "{done:?}");
+        assert!(done.err.contains("with its one-step generator"), "{}", done.err);
+        assert_eq!(draw(layout), expected, "{layout}");
+        assert!(dir.path().join(layout).join("LICENSE.txt").is_file());
+    }
+
+    let names = || -> Vec<String> {
+        let entries = std::fs::read_dir(dir.path()).unwrap().flatten();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    std::fs::write(&about, r#"{"level": 0.0, "tasks": ["text-to-image"]}"#).unwrap();
+    let failed = convert(&["again"]);
+    assert_eq!(failed.code, Some(2), "{failed:?}");
+    assert!(failed.err.contains("`level`: expected a positive number"), "{}", failed.err);
+    assert_eq!(names(), before);
+    std::fs::remove_dir_all(source.join("one_step")).unwrap();
+    let done = convert(&["again"]);
+    assert_eq!(done.code, Some(0), "{done:?}");
 }
 
 #[test]

@@ -10,11 +10,6 @@ pub(crate) fn resident() -> u64 {
     field("VmRSS:")
 }
 
-/// Resident memory that no file stands behind, in bytes: the system cannot take it back while the process lives.
-pub(crate) fn anonymous() -> u64 {
-    field("RssAnon:")
-}
-
 /// A line of `/proc/self/status`; zero on other systems.
 fn field(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -66,7 +66,7 @@ fn run<C: Evaluate>(folder: &Path, output: &Path, setting: &Setting) -> Result<(
         outputs = network.evaluate(&inputs)?;
         times.push(start.elapsed().as_secs_f64());
     }
-    let (peak, anonymous) = (memory::peak(), memory::anonymous());
+    let peak = memory::peak();
     save(output, &outputs, Precision::F32, BTreeMap::new())?;
     let line = json!({
         "parameters": part.parameters()?,
@@ -77,7 +77,6 @@ fn run<C: Evaluate>(folder: &Path, output: &Path, setting: &Setting) -> Result<(
         "before": before,
         "peak_loading": peak_loading,
         "peak": peak,
-        "anonymous": anonymous,
     });
     println!("{line}");
     Ok(())

@@ -10,6 +10,7 @@
 
 mod critic;
 mod data;
+mod files;
 mod rows;
 
 use std::path::Path;
@@ -17,11 +18,12 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use trefoil_core::weights::Precision;
-use trefoil_core::{Error, Result, fs};
+use trefoil_core::{Result, fs};
 use trefoil_diffusion::VpSchedule;
 
 pub use self::critic::JointCritic;
 pub use self::data::{JointData, JointRows};
+pub(crate) use self::files::OneStepFiles;
 pub use self::rows::{JointDenoiser, Parts, Rows};
 
 use crate::folder::Component;
@@ -56,26 +58,17 @@ impl OneStep {
     /// Opens a folder with `one_step.json` and `unet/`, for a model of these sizes.
     ///
     /// # Errors
-    /// Those of reading and strict loading; [`Error::Format`] for a generator of other sizes.
+    /// Those of reading and strict loading; [`trefoil_core::Error::Format`] for a generator of other sizes.
     pub fn open(folder: &Path, expected: &UVitConfig, device: &Device) -> Result<Self> {
-        let path = folder.join(CONFIG);
-        let config: OneStepConfig = fs::read_json(&path)?;
-        let (network, sizes) = <UVit as Component>::load(folder, device)?;
-        if sizes != *expected {
-            let reason = format!("expected the sizes of the model, {expected:?}; found {sizes:?}");
-            return Err(Error::format(folder, reason));
-        }
-        if !(config.level > 0.0 && config.level.is_finite()) {
-            let reason = format!("`level`: expected a positive number, found {}", config.level);
-            return Err(Error::format(path, reason));
-        }
-        Ok(Self { network, config })
+        let files = OneStepFiles::open(folder, expected)?;
+        Ok(Self { network: files.network.load(device)?, config: files.config })
     }
 
     /// Writes the folder.
     ///
     /// # Errors
-    /// [`Error::Write`]; [`Error::NonFinite`] when a weight does not survive the conversion to `precision`.
+    /// [`trefoil_core::Error::Write`]; [`trefoil_core::Error::NonFinite`] when a weight does not survive the conversion
+    /// to `precision`.
     pub fn save(&self, sizes: &UVitConfig, folder: &Path, precision: Precision) -> Result<()> {
         fs::create_dir_all(folder)?;
         self.network.save(sizes, folder, precision)?;
