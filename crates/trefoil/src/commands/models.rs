@@ -2,6 +2,7 @@
 
 mod info;
 mod list;
+mod verify;
 
 use std::path::{Path, PathBuf};
 
@@ -105,7 +106,9 @@ impl ModelsArgs {
             ModelsCommand::Pull(args) => pull(&args.id, talk),
             ModelsCommand::Rm(args) => remove(&args.id, talk),
             ModelsCommand::Convert(args) => convert(&args, talk),
-            ModelsCommand::Verify(args) => verify(&args.model, talk),
+            ModelsCommand::Verify(args) => {
+                verify::verify(&model::find(Some(&args.model), talk)?, talk)
+            }
         }
     }
 }
@@ -221,30 +224,4 @@ fn keep_beside(from: &Path, to: &Path) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-fn verify(model: &Path, talk: Talk) -> anyhow::Result<Answer> {
-    let files = ModelFiles::open(&model::find(Some(model), talk)?)?;
-    files.tokenizers()?;
-    let mut answer = Answer::Yes;
-    for (name, tensors) in info::stored(&files)? {
-        let mut bad = Vec::new();
-        for (tensor, stored) in &tensors {
-            let finite = stored.read().is_some_and(|data| data.iter::<f32>().all(f32::is_finite));
-            if !finite {
-                bad.push(tensor.as_str());
-            }
-        }
-        let count = tensors.len();
-        if bad.is_empty() {
-            output::print(format_args!(
-                "{name:<16}{count:>5} tensors, names, shapes and numbers as they must be"
-            ))?;
-        } else {
-            answer = Answer::No;
-            output::print(format_args!("{name:<16}{count:>5} tensors, {} not finite", bad.len()))?;
-            talk.note(format_args!("{name}: not finite: {}", bad.join(", ")));
-        }
-    }
-    Ok(answer)
 }

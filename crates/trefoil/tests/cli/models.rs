@@ -1,6 +1,10 @@
 //! `trefoil models`, and models that are not folders of diffusers.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+use burn::tensor::TensorData;
+use trefoil_core::weights::{Precision, WeightFile, save};
 
 use crate::support::{copy_folder, json_lines, lines, model, run};
 
@@ -261,4 +265,55 @@ fn files_of_pytorch_are_inspected() {
     let refused = run(dir.path(), &["inspect", &evil]);
     assert_eq!(refused.code, Some(2));
     assert!(refused.err.contains(".system` at byte"), "{}", refused.err);
+}
+
+/// A message has the first of many; `verify` has them all, of all networks, and looks at numbers and the output head too.
+#[test]
+fn everything_that_is_wrong_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let change = |model: &str,
+                  part: &str,
+                  change: &dyn Fn(&str, TensorData) -> Option<TensorData>| {
+        let path = dir.path().join(model).join(part).join("diffusion_pytorch_model.safetensors");
+        let file = WeightFile::open(&path).unwrap();
+        let tensors = file.names().unwrap().into_iter();
+        let tensors = tensors.filter_map(|name| {
+            let data = change(&name, file.get(&name).unwrap())?;
+            Some((name, data))
+        });
+        let tensors: Vec<_> = tensors.collect();
+        drop(file);
+        save(&path, &tensors, Precision::F32, BTreeMap::new()).unwrap();
+    };
+    for name in ["names", "numbers"] {
+        copy_folder(&layouts().join("diffusers"), &dir.path().join(name));
+    }
+
+    let blocks = "transformer.transformer_in_blocks.0.";
+    change("names", "unet", &|name, data| (!name.starts_with(blocks)).then_some(data));
+    change("names", "vae", &|name, data| (name != "quant_conv.bias").then_some(data));
+    let names = run(dir.path(), &["models", "verify", "names"]);
+    assert_eq!(names.code, Some(2));
+    for part in [
+        "unet: missing `transformer.transformer_in_blocks.0.attn1.to_k.weight`: expected [16, 16]",
+        "unet: missing `transformer.transformer_in_blocks.0.norm3.bias`: expected [16]",
+        "vae: missing `quant_conv.bias`: expected [8]",
+        "error: names/unet/diffusion_pytorch_model.safetensors does not fit the model: it lacks 13 tensor(s): ",
+    ] {
+        assert!(names.err.contains(part), "`{part}` is not in: {}", names.err);
+    }
+    assert!(names.out.contains("text_decoder"), "{}", names.out);
+
+    let constant = |x: f32, data: &TensorData| TensorData::full::<f32, _>(data.shape().to_vec(), x);
+    change("numbers", "unet", &|name, data| {
+        Some(if name == "text_in.bias" { constant(f32::NAN, &data) } else { data })
+    });
+    change("numbers", "text_decoder", &|name, data| {
+        Some(if name.ends_with("lm_head.weight") { constant(0.5, &data) } else { data })
+    });
+    let numbers = run(dir.path(), &["models", "verify", "numbers"]);
+    assert_eq!(numbers.code, Some(1));
+    for part in ["unet: `text_in.bias`: not finite", "text_decoder: the output head differs"] {
+        assert!(numbers.err.contains(part), "`{part}` is not in: {}", numbers.err);
+    }
 }

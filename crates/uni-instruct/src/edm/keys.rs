@@ -154,9 +154,10 @@ pub fn import(
 /// The same error with the names of the file.
 fn with_published(error: Error, config: &UNetConfig) -> Error {
     match error {
-        Error::MissingTensors { path, missing } => {
-            let missing = missing.iter().map(|name| published(config, name)).collect();
-            Error::MissingTensors { path, missing }
+        Error::TensorMismatch { path, mut missing, unexpected, mut misshapen } => {
+            missing.iter_mut().for_each(|t| t.name = published(config, &t.name));
+            misshapen.iter_mut().for_each(|t| t.name = published(config, &t.name));
+            Error::TensorMismatch { path, missing, unexpected, misshapen }
         }
         Error::TensorShape { path, name, expected, found } => {
             Error::TensorShape { path, name: published(config, &name), expected, found }

@@ -162,19 +162,24 @@ fn available() -> Option<usize> {
     Some(line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()? * 1024)
 }
 
-/// The folder of a network and its tensors.
-type Stored = (&'static str, Vec<(String, StoredTensor)>);
+/// The tensors of a network.
+type Tensors = Vec<(String, StoredTensor)>;
+
+/// The tensors of every network, or what does not fit.
+pub(super) fn stored_of_each(files: &ModelFiles) -> [(&'static str, Result<Tensors>); 5] {
+    fn of<C: Component>(part: &Part<C>) -> (&'static str, Result<Tensors>) {
+        (C::FOLDER, part.stored())
+    }
+    [
+        of(&files.uvit),
+        of(&files.autoencoder),
+        of(&files.text_encoder),
+        of(&files.image_encoder),
+        of(&files.caption_decoder),
+    ]
+}
 
 /// The tensors of every network after their names and shapes were checked.
-pub(super) fn stored(files: &ModelFiles) -> Result<Vec<Stored>> {
-    fn of<C: Component>(part: &Part<C>) -> Result<Stored> {
-        Ok((C::FOLDER, part.stored()?))
-    }
-    Ok(vec![
-        of(&files.uvit)?,
-        of(&files.autoencoder)?,
-        of(&files.text_encoder)?,
-        of(&files.image_encoder)?,
-        of(&files.caption_decoder)?,
-    ])
+pub(super) fn stored(files: &ModelFiles) -> Result<Vec<(&'static str, Tensors)>> {
+    stored_of_each(files).into_iter().map(|(name, tensors)| Ok((name, tensors?))).collect()
 }
