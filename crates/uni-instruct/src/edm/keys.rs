@@ -155,8 +155,10 @@ pub fn import(
 fn with_published(error: Error, config: &UNetConfig) -> Error {
     match error {
         Error::TensorMismatch { path, mut missing, unexpected, mut misshapen } => {
-            missing.iter_mut().for_each(|t| t.name = published(config, &t.name));
-            misshapen.iter_mut().for_each(|t| t.name = published(config, &t.name));
+            let absent = missing.iter_mut().map(|tensor| &mut tensor.name);
+            for name in absent.chain(misshapen.iter_mut().map(|tensor| &mut tensor.name)) {
+                *name = published(config, name);
+            }
             Error::TensorMismatch { path, missing, unexpected, misshapen }
         }
         Error::TensorShape { path, name, expected, found } => {

@@ -29,7 +29,9 @@ pub(super) fn verify(model: &Path, talk: Talk) -> anyhow::Result<Answer> {
                 }
             }
             Err(error) => {
-                details(&error).iter().for_each(|line| talk.note(format_args!("{name}: {line}")));
+                for line in details(&error) {
+                    talk.note(format_args!("{name}: {line}"));
+                }
                 misfit = misfit.or(Some(error));
             }
         }
@@ -51,7 +53,9 @@ fn print(
         ))?;
     } else {
         output::print(format_args!("{name:<16}{count:>5} tensors, {} wrong", wrong.len()))?;
-        wrong.iter().for_each(|line| talk.note(format_args!("{name}: {line}")));
+        for line in wrong {
+            talk.note(format_args!("{name}: {line}"));
+        }
     }
     Ok(wrong.is_empty())
 }
