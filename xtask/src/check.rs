@@ -29,7 +29,10 @@ const STEPS: &[Step] = &[
     Step { name: "format", run: || run(&["fmt", "--all", "--check"]) },
     Step { name: "layers", run: layers::check },
     Step { name: "test", run: || run(&["test", "--release"]) },
-    Step { name: "hub", run: hub },
+    Step {
+        name: "hub",
+        run: || run(&["test", "--release", "--features", "trefoil-core/hub", "--test", "hub"]),
+    },
     Step {
         name: "clippy",
         run: || {
@@ -73,15 +76,6 @@ impl CheckArgs {
         eprintln!("{:>14} {:>9}", "all checks", seconds(begin.elapsed()));
         Ok(())
     }
-}
-
-/// Tests of what fetches models. `--package` would change the features of the dependencies and build the framework once
-/// more, so the features are added to the default members. Two runs, because a filter counts for all tests of a run.
-fn hub() -> anyhow::Result<()> {
-    let what = ["test", "--release", "--features", "trefoil-core/hub,trefoil/hub", "--test"];
-    run(&[&what[..], &["hub"]].concat())?;
-    // Of the command line those that depend on the feature.
-    run(&[&what[..], &["cli", "--", "hub::", "models::"]].concat())
 }
 
 fn cargo(arguments: &[&str]) -> Command {
